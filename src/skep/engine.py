@@ -1,0 +1,142 @@
+"""The one protocol of both engines: ten verbs, bytes in and out.
+
+Decoding by BTF, iteration and lifetimes sit above, in ``collection``. Powers that only some engines or maps have are small
+extra protocols, asked for with isinstance().
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from skep.model.hooks import Hook
+from skep.model.maps import MapSpec
+from skep.model.programs import VerifiedProgram
+from skep.model.target import Target
+
+ANY, NOEXIST, EXIST = 0, 1, 2  # flags of MapHandle.update: BPF_ANY, BPF_NOEXIST, BPF_EXIST
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """One run of a program: its return value (32 bits, as the kernel reports it), what it left of data and context."""
+
+    retval: int
+    data: bytes
+    ctx: bytes
+    duration_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class PacketRun:
+    """What became of the packets of a capture.
+
+    Attributes:
+        bytes: captured bytes that went in.
+        verdicts: how often each verdict was returned, by its kernel name without prefix (``PASS``, ``DROP``; numbers
+            that mean nothing as ``42``).
+        passed: packets written to ``out`` (or that would have been).
+    """
+
+    packets: int
+    bytes: int
+    verdicts: Mapping[str, int]
+    passed: int
+    seconds: float
+
+
+class MapHandle(Protocol):
+    """A live map. Keys and values are bytes of the exact sizes; per-CPU values are one value per CPU, each padded to 8."""
+
+    @property
+    def spec(self) -> MapSpec:
+        """What it was made from."""
+
+    def lookup(self, key: bytes) -> bytes | None:
+        """The value, or None. For queues and stacks (key b"") a peek."""
+
+    def update(self, key: bytes, value: bytes, flags: int = ANY) -> None:
+        """Set a value; MapError (with errno) when it cannot be. For queues and stacks (key b"") a push."""
+
+    def delete(self, key: bytes) -> bool:
+        """Remove a key; False if it was not there. MapError (EINVAL) for arrays."""
+
+    def next_key(self, key: bytes | None) -> bytes | None:
+        """The key after this one (None: the first), or None at the end."""
+
+    def records(self) -> Iterator[bytes]:
+        """Take all records that are ready (ringbuf); empty for maps without records."""
+
+    def close(self) -> None:
+        """Give it back; a second call does nothing."""
+
+
+class ProgramHandle(Protocol):
+    """A loaded program."""
+
+    def run(self, data: bytes, ctx: bytes | None = None, repeat: int = 1) -> RunResult:
+        """Run it on one input (BPF_PROG_TEST_RUN). ``ctx`` in the layout the program sees."""
+
+    def close(self) -> None:
+        """Give it back; a second call does nothing."""
+
+
+class LinkHandle(Protocol):
+    """A program attached to a hook."""
+
+    def update(self, program: ProgramHandle) -> None:
+        """Replace the program atomically: no event is seen by neither."""
+
+    def close(self) -> None:
+        """Detach; a second call does nothing."""
+
+
+@runtime_checkable
+class PacketSource(Protocol):
+    """A link whose events must be driven, such as a capture file."""
+
+    def run(self, progress: Callable[[int, int], None] | None = None) -> PacketRun:
+        """Run the program on every packet. ``progress`` is told (bytes done, bytes in all; 0 if not known)."""
+
+
+@runtime_checkable
+class Poppable(Protocol):
+    """A map that can give and remove an element at once: queues and stacks (key b""), hash maps."""
+
+    def pop(self, key: bytes) -> bytes | None:
+        """Remove and return the value; None if there is none."""
+
+
+@runtime_checkable
+class DirectMemory(Protocol):
+    """A map whose memory can be seen without copying (arrays, global data)."""
+
+    def memory(self) -> memoryview:
+        """All values, in place; writes are seen by programs at once. Invalid after close()."""
+
+
+class Engine(Protocol):
+    """A place where programs run."""
+
+    @property
+    def target(self) -> Target:
+        """Facts about this place, for linker and verifier."""
+
+    def create_map(self, spec: MapSpec) -> MapHandle:
+        """Make a map (its ``contents`` and ``frozen`` included; ``slots`` are filled by the caller)."""
+
+    def load_program(self, program: VerifiedProgram, maps: Mapping[str, MapHandle]) -> ProgramHandle:
+        """Turn a proved program into native code. ``maps`` holds every map that it names."""
+
+    def attach(self, program: ProgramHandle, hook: Hook) -> LinkHandle:
+        """Put a program on a hook."""
+
+    def set_inner(self, outer: MapHandle, key: bytes, inner: MapHandle) -> None:
+        """Put a map into an array_of_maps or hash_of_maps."""
+
+    def set_program(self, array: MapHandle, index: int, program: ProgramHandle) -> None:
+        """Put a program into a prog_array."""
+
+    def close(self) -> None:
+        """Give back everything the engine itself holds."""

@@ -1,0 +1,59 @@
+"""The blueprint of a whole object file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from skep.btf.types import Btf
+from skep.model.maps import MapSpec, VariableSpec
+from skep.model.programs import FunctionSpec, ProgramSpec
+
+
+class ExternKind(StrEnum):
+    """Where an extern's value comes from."""
+
+    KCONFIG = "kconfig"  # .kconfig: CONFIG_*, LINUX_KERNEL_VERSION, ...: a value in the .kconfig map
+    KSYM = "ksym"  # .ksyms: the address of a kernel symbol, typed or typeless
+    KFUNC = "kfunc"  # .ksyms: a kernel function to call
+
+
+@dataclass(frozen=True, slots=True)
+class ExternSpec:
+    """A symbol that the Target must supply.
+
+    ``offset`` and ``size`` place a KCONFIG value in the ``.kconfig`` map; ``type`` is its BTF id.
+    """
+
+    name: str
+    kind: ExternKind
+    is_weak: bool = False
+    type: int = 0
+    offset: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectSpec:
+    """What an object file says: maps, programs, functions, variables, by name. Nothing depends on the host.
+
+    Attributes:
+        name: of the file, without directory and suffix.
+        byte_order: "little" or "big".
+        functions: every function by name, entries of programs included.
+        variables: global variables by name.
+        notes: what the reader noticed and the user should know (legacy maps, unknown sections kept aside).
+    """
+
+    name: str
+    byte_order: str
+    license: str
+    maps: Mapping[str, MapSpec]
+    programs: Mapping[str, ProgramSpec]
+    functions: Mapping[str, FunctionSpec] = field(repr=False)
+    variables: Mapping[str, VariableSpec] = field(repr=False)
+    externs: Mapping[str, ExternSpec] = field(repr=False)
+    btf: Btf | None = field(default=None, repr=False)
+    kernel_version: int = 0
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,38 @@
+"""Facts about the place where a program will run. Everything host-dependent enters the pure stations through a Target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from skep.abi.map_types import MapType
+from skep.btf.types import Btf
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What linker and verifier may know of the place to run.
+
+    Attributes:
+        name: for messages: ``vm``, ``linux 6.18``.
+        kernel_version: (major, minor, patch); for the vm, the kernel whose rules it follows.
+        btf: types of the kernel (CO-RE, kfuncs, ksyms); None: not known.
+        module_btf: split BTF by module name.
+        kconfig: ``CONFIG_X`` -> value as in /proc/config.gz (``y``, ``m``, a number or a quoted string).
+        kallsyms: addresses of kernel symbols.
+        refused_helpers: helpers (by number) that mean nothing here -> the reason, for the user.
+        map_types: map types that can be created here; None: all of the kernel's.
+        byte_order: "little" or "big".
+        privileged: CAP_BPF and CAP_PERFMON: pointer leaks to maps are allowed, as for root in the kernel.
+    """
+
+    name: str
+    kernel_version: tuple[int, int, int]
+    byte_order: str = "little"
+    btf: Btf | None = field(default=None, repr=False)
+    module_btf: Mapping[str, Btf] = field(default_factory=dict, repr=False)
+    kconfig: Mapping[str, str] = field(default_factory=dict, repr=False)
+    kallsyms: Mapping[str, int] = field(default_factory=dict, repr=False)
+    refused_helpers: Mapping[int, str] = field(default_factory=dict, repr=False)
+    map_types: frozenset[MapType] | None = None
+    privileged: bool = True
