@@ -1,4 +1,4 @@
-"""Facts about the place where a program will run. Everything host-dependent enters the pure stations through a Target."""
+"""Facts about the place where a program will run: what is host-dependent enters the pure stations here."""
 
 from __future__ import annotations
 
