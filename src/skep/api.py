@@ -1,0 +1,130 @@
+"""The public verbs: they join the stations of the walk and pick the engine. Everything people start is built on these."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from skep.collection import Object
+from skep.collection.load import load_object
+from skep.diagnostics import Diagnostic, SourceFile
+from skep.engine import Engine
+from skep.errors import InputError, UsageError
+from skep.frontend import compile_c
+from skep.model.objects import ObjectSpec
+from skep.objfile import read_object
+from skep.verifier.options import Options
+
+ELF_MAGIC = b"\x7fELF"
+C_SUFFIXES = (".c", ".h")
+KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
+
+
+def compile(
+    source: str | os.PathLike[str] | SourceFile,
+    *,
+    target_cpu: str = "v3",
+    flags: Iterable[str] = (),
+    byte_order: str = "little",
+) -> ObjectSpec:
+    """Compile restricted C to a blueprint.
+
+    Args:
+        source: path of a C file, or a SourceFile with the text itself.
+        target_cpu: instruction set version, ``v1`` to ``v4``.
+        flags: more flags for clang, e.g. ``-DLIMIT=10``.
+        byte_order: ``little`` or ``big``.
+
+    Raises:
+        CompileError: the C does not compile, or there is no clang.
+        InputError: there is no such file.
+    """
+    elf = compile_c(source, target_cpu=target_cpu, flags=tuple(flags), byte_order=byte_order, btf=host_btf())
+    name = source.name if isinstance(source, SourceFile) else os.fspath(source)
+    return read_object(elf, _stem(name))
+
+
+def open_object(path: str | os.PathLike[str], *, target_cpu: str = "v3", flags: Iterable[str] = ()) -> ObjectSpec:
+    """Read a blueprint from a file: an object file as it is, C source by compiling it first.
+
+    Raises:
+        InputError: no such file, or neither C source nor a BPF object.
+        CompileError: the C does not compile.
+    """
+    path = Path(path)
+    if path.suffix in C_SUFFIXES:
+        return compile(path, target_cpu=target_cpu, flags=flags)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            Diagnostic("O0001", f"cannot read '{path}': {error.strerror}", help="give a C source or a BPF object file")
+        ) from None
+    if not data.startswith(ELF_MAGIC):
+        raise InputError(
+            Diagnostic(
+                "O0002",
+                f"'{path}' is neither C source (*.c) nor an ELF object",
+                help="compile it with clang -target bpf, or give the C source",
+            )
+        )
+    return read_object(data, _stem(path.name))
+
+
+def load(
+    spec: ObjectSpec,
+    *,
+    engine: str | Engine = "vm",
+    programs: Iterable[str] | None = None,
+    variables: Mapping[str, Any] | None = None,
+    options: Options | None = None,
+) -> Object:
+    """Link, verify and load a blueprint; nothing is created before everything is proved.
+
+    Args:
+        spec: from :func:`compile` or :func:`open_object`.
+        engine: ``vm`` (this process), or an engine of your own making.
+        programs: names of the programs to load; default: all that are not marked ``SEC("?...")``.
+        variables: values for global variables, set before loading; constants in ``.rodata`` are known to the verifier.
+        options: limits for the verifier.
+
+    Raises:
+        LinkError, RejectedError, UnsupportedError, EngineError: see errors.py; nothing is left behind.
+        UsageError: an unknown engine, program or variable.
+    """
+    if not isinstance(engine, str):
+        return load_object(spec, engine, programs=programs, variables=variables, options=options)
+    owned = _make_engine(engine)
+    try:
+        return load_object(spec, owned, programs=programs, variables=variables, options=options, close_engine=True)
+    except BaseException:
+        owned.close()
+        raise
+
+
+def host_btf() -> bytes | None:
+    """The running kernel's type information, or None where there is none (no Linux, CONFIG_DEBUG_INFO_BTF off)."""
+    try:
+        return KERNEL_BTF.read_bytes()
+    except OSError:
+        return None
+
+
+def _make_engine(name: str) -> Engine:
+    if name == "vm":
+        from skep.vm.engine import VmEngine
+
+        return VmEngine()
+    raise UsageError(
+        Diagnostic("U0101", f"there is no engine '{name}'", help="engines: vm (kernel follows in a later version)")
+    )
+
+
+def _stem(name: str) -> str:
+    base = os.path.basename(name)
+    for suffix in (".bpf.c", ".bpf.o", ".c", ".o"):
+        if base.endswith(suffix):
+            return base[: -len(suffix)]
+    return base

@@ -1,0 +1,311 @@
+"""Live maps as Python containers. One small class per way to use a map; a table says which map type is used which way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import Any, ClassVar
+
+from skep.abi.map_types import MapType
+from skep.btf.types import Datasec
+from skep.collection.codecs import Codec, codec_for
+from skep.diagnostics import Diagnostic
+from skep.engine import ANY, MapHandle, Poppable
+from skep.errors import ClosedError, InternalError, MapError, UsageError
+from skep.model.maps import MapSpec
+
+ENOENT, EINVAL = 2, 22
+
+
+class MissingKeyError(MapError, KeyError):
+    """The key is not in the map."""
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)
+
+
+class Map:
+    """A live map. Subclasses say how it is used; ``keys`` and ``values`` below are Python values decoded by BTF.
+
+    Attributes:
+        spec: the blueprint it was made from.
+        handle: the engine's side: raw bytes, for those who want them.
+    """
+
+    def __init__(self, spec: MapSpec, handle: MapHandle, byte_order: str = "little") -> None:
+        self.spec = spec
+        self._handle: MapHandle | None = handle
+        self._key: Codec = codec_for(spec.btf, spec.key_type, spec.key_size, byte_order)
+        self._value: Codec = codec_for(spec.btf, spec.value_type, spec.value_size, byte_order)
+
+    @property
+    def name(self) -> str:
+        """Its name in C."""
+        return self.spec.name
+
+    @property
+    def type(self) -> MapType:
+        """The kind of map."""
+        return self.spec.type
+
+    @property
+    def handle(self) -> MapHandle:
+        """The engine's map; ClosedError after close()."""
+        if self._handle is None:
+            raise ClosedError(Diagnostic("M0002", f"map '{self.name}' is closed", help="use it inside the with block"))
+        return self._handle
+
+    def close(self) -> None:
+        """Give it back; a second call does nothing."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.close()
+
+    def contents(self) -> Iterator[tuple[Any, Any]]:
+        """What can be shown without changing anything: (key, value) pairs; nothing for queues and ring buffers."""
+        return iter(())
+
+    def __repr__(self) -> str:
+        state = " closed" if self._handle is None else ""
+        return f"<{type(self).__name__} {self.name!r} {self.spec.type.name.lower()}{state}>"
+
+
+class MappingMap(Map, MutableMapping[Any, Any]):
+    """Arrays and hash tables: a mutable mapping.
+
+    Array keys are the numbers below ``max_entries``; all of them exist always. Iteration while a program adds and removes
+    keys visits every key that stays for the whole time.
+    """
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __getitem__(self, key: Any) -> Any:
+        raw = self.handle.lookup(self._key.encode(key))
+        if raw is None:
+            raise _missing(self.name, key)
+        return self._decode(raw)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.update_value(key, value)
+
+    def update_value(self, key: Any, value: Any, flags: int = ANY) -> None:
+        """Set a value; ``flags`` as the kernel's: engine.NOEXIST only creates, engine.EXIST only replaces.
+
+        Raises:
+            MapError: full (E2BIG), exists (EEXIST), is not there (ENOENT).
+        """
+        self.handle.update(self._key.encode(key), self._encode(value), flags)
+
+    def __delitem__(self, key: Any) -> None:
+        if not self.handle.delete(self._key.encode(key)):
+            raise _missing(self.name, key)
+
+    def __contains__(self, key: object) -> bool:
+        return self.handle.lookup(self._key.encode(key)) is not None
+
+    def __iter__(self) -> Iterator[Any]:
+        decode = self._key.decode
+        return (decode(raw) for raw in self._raw_keys())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self._raw_keys())
+
+    def contents(self) -> Iterator[tuple[Any, Any]]:
+        for raw in self._raw_keys():
+            value = self.handle.lookup(raw)
+            if value is not None:
+                yield self._key.decode(raw), self._decode(value)
+
+    def _raw_keys(self) -> Iterator[bytes]:
+        # A key that is deleted under us sends next_key back to the start: the seen set keeps the walk finite.
+        seen: set[bytes] = set()
+        key = self.handle.next_key(None)
+        while key is not None:
+            if key not in seen:
+                seen.add(key)
+                yield key
+            elif len(seen) >= self.spec.max_entries:
+                return
+            key = self.handle.next_key(key)
+
+    def _decode(self, raw: bytes) -> Any:
+        return self._value.decode(raw)
+
+    def _encode(self, value: Any) -> bytes:
+        return self._value.encode(value)
+
+
+class DataMap(MappingMap):
+    """Global data (``.rodata``, ``.bss``, ``.data``): key 0 is the whole section. Variables are the way to use it."""
+
+    def contents(self) -> Iterator[tuple[Any, Any]]:
+        """One pair (0, {variable: value}); string literals and padding have no name and are left out."""
+        raw = self.handle.lookup(self._key.encode(0))
+        btf, section = self.spec.btf, self.spec.value_type
+        if raw is None:
+            return
+        datasec = btf[section] if btf is not None and section else None
+        if btf is None or not isinstance(datasec, Datasec):
+            yield 0, raw
+            return
+        named = {}
+        for entry in datasec.entries:
+            variable = btf[entry.type]
+            piece = raw[entry.offset : entry.offset + entry.size]
+            target = getattr(variable, "type", 0)
+            if variable.name and len(piece) == entry.size and target:
+                named[variable.name] = codec_for(btf, target, entry.size).decode(piece)
+        yield 0, named
+
+
+class PerCpuMap(MappingMap):
+    """Per-CPU maps: a value is a list with one item for each CPU."""
+
+    def _decode(self, raw: bytes) -> list[Any]:
+        size, stride = self._value.size, _round_up(self._value.size, 8)
+        return [self._value.decode(raw[at : at + size]) for at in range(0, len(raw), stride)]
+
+    def _encode(self, value: Any) -> bytes:
+        items = list(value)
+        padding = bytes(_round_up(self._value.size, 8) - self._value.size)
+        return b"".join(self._value.encode(item) + padding for item in items)
+
+
+class Queue(Map):
+    """Queues and stacks: push, pop, peek."""
+
+    def push(self, value: Any, flags: int = ANY) -> None:
+        """Add a value; MapError (E2BIG) when full, unless flags is EXIST: then the oldest gives way."""
+        self.handle.update(b"", self._value.encode(value), flags)
+
+    def peek(self) -> Any:
+        """The next value without taking it, or None if there is none."""
+        raw = self.handle.lookup(b"")
+        return None if raw is None else self._value.decode(raw)
+
+    def pop(self) -> Any:
+        """Take the next value, or None if there is none."""
+        handle = self.handle
+        if not isinstance(handle, Poppable):
+            raise InternalError(f"the handle of {self.name} cannot pop")
+        raw = handle.pop(b"")
+        return None if raw is None else self._value.decode(raw)
+
+
+class RecordMap(Map):
+    """Ring buffers: records in the order in which programs submitted them."""
+
+    def records(self) -> Iterator[bytes]:
+        """Take what is ready now, as bytes."""
+        return self.handle.records()
+
+    def events(self, type_name: str | None = None) -> Iterator[Any]:
+        """Take what is ready now, decoded as the struct ``type_name`` of the object's C.
+
+        Without a name, the type that C gave the map is used (``__type(value, struct event)``).
+        """
+        codec = self._event_codec(type_name)
+        for record in self.handle.records():
+            yield codec.decode(record[: codec.size]) if len(record) >= codec.size else record
+
+    def _event_codec(self, type_name: str | None) -> Codec:
+        btf = self.spec.btf
+        if type_name is None:
+            if btf is None or not self.spec.value_type:
+                raise UsageError(
+                    Diagnostic(
+                        "M0003",
+                        f"map '{self.name}' does not say what its records are",
+                        help="name a struct: events('event'), or add __type(value, struct event) to the map",
+                    )
+                )
+            return codec_for(btf, self.spec.value_type, _size_of_value(self.spec))
+        type_id = btf.find(type_name) if btf is not None else None
+        if btf is None or type_id is None:
+            raise UsageError(
+                Diagnostic(
+                    "M0004", f"the object has no type '{type_name}'", help="use the struct's name; compile with -g"
+                )
+            )
+        from skep.btf.values import codec
+
+        return codec(btf, type_id)
+
+
+class ReferenceMap(Map):
+    """Maps of maps and of programs: user space puts live maps or programs in, C reads them."""
+
+    def __init__(
+        self, spec: MapSpec, handle: MapHandle, byte_order: str, put: Callable[[MapHandle, bytes, Any], None]
+    ) -> None:
+        super().__init__(spec, handle, byte_order)
+        self._put = put
+
+    def __setitem__(self, key: Any, member: Any) -> None:
+        """Put a Map (of the declared shape) or a Program at this key."""
+        self._put(self.handle, self._key.encode(key), member)
+
+    def __delitem__(self, key: Any) -> None:
+        if not self.handle.delete(self._key.encode(key)):
+            raise _missing(self.name, key)
+
+
+class OpaqueMap(Map):
+    """A map that only programs use."""
+
+
+_WAYS: dict[MapType, type[Map]] = {
+    MapType.HASH: MappingMap,
+    MapType.ARRAY: MappingMap,
+    MapType.LRU_HASH: MappingMap,
+    MapType.LPM_TRIE: MappingMap,
+    MapType.PERCPU_HASH: PerCpuMap,
+    MapType.PERCPU_ARRAY: PerCpuMap,
+    MapType.LRU_PERCPU_HASH: PerCpuMap,
+    MapType.DEVMAP: MappingMap,
+    MapType.DEVMAP_HASH: MappingMap,
+    MapType.CPUMAP: MappingMap,
+    MapType.QUEUE: Queue,
+    MapType.STACK: Queue,
+    MapType.RINGBUF: RecordMap,
+    MapType.PERF_EVENT_ARRAY: RecordMap,
+    MapType.PROG_ARRAY: ReferenceMap,
+    MapType.ARRAY_OF_MAPS: ReferenceMap,
+    MapType.HASH_OF_MAPS: ReferenceMap,
+}
+
+
+class MapFactory:
+    """Makes the live map for a blueprint and a handle."""
+
+    reference_types: ClassVar[frozenset[MapType]] = frozenset(t for t, way in _WAYS.items() if way is ReferenceMap)
+
+    def __init__(self, byte_order: str, put: Callable[[MapHandle, bytes, Any], None]) -> None:
+        self._byte_order = byte_order
+        self._put = put
+
+    def make(self, spec: MapSpec, handle: MapHandle) -> Map:
+        """The right class for this map type; types that Python cannot look into become OpaqueMap."""
+        if spec.contents is not None:
+            return DataMap(spec, handle, self._byte_order)
+        way = _WAYS.get(spec.type, OpaqueMap)
+        if issubclass(way, ReferenceMap):
+            return way(spec, handle, self._byte_order, self._put)
+        return way(spec, handle, self._byte_order)
+
+
+def _missing(name: str, key: Any) -> MissingKeyError:
+    return MissingKeyError(Diagnostic("M0005", f"map '{name}' has no key {key!r}"), ENOENT)
+
+
+def _size_of_value(spec: MapSpec) -> int:
+    from skep.btf.catalog import size_of
+
+    assert spec.btf is not None
+    return size_of(spec.btf, spec.value_type)
+
+
+def _round_up(size: int, unit: int) -> int:
+    return -(-size // unit) * unit

@@ -1,0 +1,121 @@
+"""Live programs and the links that attach them to hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+
+from skep.diagnostics import Diagnostic
+from skep.engine import Engine, LinkHandle, PacketRun, PacketSource, ProgramHandle, RunResult
+from skep.errors import ClosedError, UsageError
+from skep.model.hooks import Hook
+from skep.model.programs import VerifiedProgram
+
+Progress = Callable[[int, int], None]
+
+
+class Link:
+    """A program on a hook. Closing it detaches the program."""
+
+    def __init__(self, handle: LinkHandle, hook: Hook) -> None:
+        self.hook = hook
+        self._handle: LinkHandle | None = handle
+
+    @property
+    def handle(self) -> LinkHandle:
+        """The engine's link; ClosedError after close()."""
+        if self._handle is None:
+            raise ClosedError(
+                Diagnostic("E0001", f"the link to {self.hook} is closed", help="attach the program again")
+            )
+        return self._handle
+
+    def run(self, progress: Progress | None = None) -> PacketRun:
+        """Drive a hook that waits to be driven, such as a capture file, to its end.
+
+        Args:
+            progress: told (bytes done, bytes in all; 0 if not known) now and then.
+
+        Raises:
+            CaptureError: the capture is broken; no output file is left.
+            UsageError: the hook has events of its own.
+        """
+        handle = self.handle
+        if not isinstance(handle, PacketSource):
+            raise UsageError(Diagnostic("U0202", f"{self.hook} runs by itself", help="only captures are run"))
+        return handle.run(progress)
+
+    def update(self, program: Program) -> None:
+        """Replace the program; no event is seen by neither."""
+        self.handle.update(program.handle)
+
+    def close(self) -> None:
+        """Detach; a second call does nothing."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.close()
+
+    def __enter__(self) -> Link:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Program:
+    """A loaded program: proved safe, native, ready to run or attach.
+
+    Attributes:
+        verified: the proved program, for those who want to look at its code.
+        links: what it is attached to (closed with the object).
+    """
+
+    def __init__(self, verified: VerifiedProgram, handle: ProgramHandle, engine: Engine) -> None:
+        self.verified = verified
+        self.links: list[Link] = []
+        self._handle: ProgramHandle | None = handle
+        self._engine = engine
+
+    @property
+    def name(self) -> str:
+        """Its name in C."""
+        return self.verified.linked.name
+
+    @property
+    def handle(self) -> ProgramHandle:
+        """The engine's program; ClosedError after close()."""
+        if self._handle is None:
+            raise ClosedError(
+                Diagnostic("E0002", f"program '{self.name}' is closed", help="use it inside the with block")
+            )
+        return self._handle
+
+    def run(self, data: bytes = b"", ctx: bytes | None = None, repeat: int = 1) -> RunResult:
+        """Run it on one input, as the kernel's BPF_PROG_TEST_RUN does.
+
+        Args:
+            data: the packet, for programs that see one.
+            ctx: the context's bytes in the layout the program sees (``struct xdp_md``, the tracepoint's record, ...).
+            repeat: how often, for measuring; the result is that of the last run.
+        """
+        return self.handle.run(data, ctx, repeat)
+
+    def attach(self, hook: Hook) -> Link:
+        """Put it on a hook. The link is closed with the object, or earlier by you."""
+        link = Link(self._engine.attach(self.handle, hook), hook)
+        self.links.append(link)
+        return link
+
+    def close(self) -> None:
+        """Detach and give it back; a second call does nothing."""
+        links, self.links = self.links, []
+        for link in links:
+            link.close()
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.close()
+
+    def __repr__(self) -> str:
+        return f"<Program {self.name!r} {self.verified.linked.prog_type.name.lower()}>"
