@@ -1,0 +1,34 @@
+"""What a caller may choose about verification."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+MAX_INSNS = 1_000_000  # BPF_COMPLEXITY_LIMIT_INSNS
+
+
+@dataclass(frozen=True, slots=True)
+class ContextEntry:
+    """The program starts with r1 = pointer to the context of its type."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryEntry:
+    """The program starts with r1 = pointer to ``size`` readable and writable bytes and r2 = ``size`` (conformance cases)."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to verify.
+
+    Attributes:
+        max_insns: instructions to simulate before giving up.
+        entry: what the program finds in its registers.
+        masked_shifts: shift amounts outside the width are masked (RFC 9669) instead of rejected (Linux).
+    """
+
+    max_insns: int = MAX_INSNS
+    entry: ContextEntry | MemoryEntry = field(default_factory=ContextEntry)
+    masked_shifts: bool = False

@@ -1,0 +1,1 @@
+"""Proof obligations as data: what an instruction needs before it may run."""
