@@ -6,8 +6,14 @@ ids of its base. Id 0 is void.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from skep.diagnostics import Diagnostic
+from skep.errors import BtfError
+
+MAX_MODIFIERS = 1024  # longest chain that strip() follows; the reader is stricter, this guards sets made by hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,17 +177,24 @@ class Float:
 
 @dataclass(frozen=True, slots=True)
 class DeclTag:
-    """A tag on a declaration. ``component``: member or parameter index, -1 for the whole."""
+    """A tag on a declaration. ``component``: member or parameter index, -1 for the whole.
+
+    ``attribute``: the name is a whole ``__attribute__((name))``, not a btf_decl_tag (kind_flag, Linux 6.15).
+    """
 
     name: str
     type: int
     component: int
+    attribute: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class TypeTag:
+    """A tag on a type; ``attribute`` as for DeclTag."""
+
     name: str
     type: int
+    attribute: bool = False
 
 
 BtfType = (
@@ -210,16 +223,27 @@ BtfType = (
 MODIFIERS = (Typedef, Volatile, Const, Restrict, TypeTag)
 
 
+@runtime_checkable
+class NameIndexed(Protocol):
+    """A sequence of types that finds names without making every type (the reader's)."""
+
+    def positions_by_name(self) -> Mapping[str, list[int]]:
+        """Positions in the sequence by name, lowest first; types without name are left out."""
+
+
 @dataclass(slots=True, eq=False)
 class Btf:
     """A set of types. Ids of split BTF start where its base ends.
 
-    ``own`` holds this set's types; for a set without base, own[0] is Void.
+    ``own`` holds this set's types; for a set without base, own[0] is Void. ``byte_order`` is that of the data the
+    types describe. ``strings`` is the string section it was read from (without the base's), b"" for a set made by hand.
     """
 
     own: Sequence[BtfType]
     base: Btf | None = None
-    _by_name: dict[str, list[int]] | None = field(default=None, repr=False)
+    _by_name: Mapping[str, list[int]] | None = field(default=None, repr=False)
+    byte_order: str = "little"
+    strings: bytes = field(default=b"", repr=False)
 
     @property
     def start_id(self) -> int:
@@ -247,14 +271,23 @@ class Btf:
 
     def find_all(self, name: str, *kinds: type) -> list[int]:
         """Ids of the types with this name (and one of these kinds, if given), lowest first."""
-        if self._by_name is None:
-            table: dict[str, list[int]] = {}
-            for offset, btf_type in enumerate(self.own):
-                if btf_type.name:
-                    table.setdefault(btf_type.name, []).append(self.start_id + offset)
-            self._by_name = table
+        positions = self._positions().get(name, ())
         ids = self.base.find_all(name, *kinds) if self.base is not None else []
-        return ids + [i for i in self._by_name.get(name, ()) if not kinds or isinstance(self[i], kinds)]
+        start = self.start_id
+        return ids + [start + i for i in positions if not kinds or isinstance(self.own[i], kinds)]
+
+    def _positions(self) -> Mapping[str, list[int]]:
+        """Positions in ``own`` by name; made on the first call."""
+        if self._by_name is None:
+            if isinstance(self.own, NameIndexed):
+                self._by_name = self.own.positions_by_name()
+            else:
+                table: dict[str, list[int]] = {}
+                for position, btf_type in enumerate(self.own):
+                    if btf_type.name:
+                        table.setdefault(btf_type.name, []).append(position)
+                self._by_name = table
+        return self._by_name
 
     def find(self, name: str, *kinds: type) -> int | None:
         """The lowest such id, or None."""
@@ -262,9 +295,11 @@ class Btf:
         return ids[0] if ids else None
 
     def strip(self, type_id: int) -> int:
-        """The id behind typedefs, const, volatile, restrict and type tags. The reader guarantees that this ends."""
+        """The id behind typedefs, const, volatile, restrict and type tags; BtfError if that never ends."""
         current = self[type_id]
-        while isinstance(current, MODIFIERS):
+        for _ in range(MAX_MODIFIERS):
+            if not isinstance(current, MODIFIERS):
+                return type_id
             type_id = current.type
             current = self[type_id]
-        return type_id
+        raise BtfError(Diagnostic("B0107", f"BTF type {type_id} is a chain of typedefs and qualifiers without end"))
