@@ -1,4 +1,4 @@
-"""The public verbs: they join the stations of the walk and pick the engine. Everything people start is built on these."""
+"""The public verbs: they join the stations of the walk and pick the engine. What people start is built on these."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from skep.engine import Engine
 from skep.errors import InputError, UsageError
 from skep.frontend import compile_c
 from skep.model.objects import ObjectSpec
+from skep.model.target import Target
 from skep.objfile import read_object
 from skep.verifier.options import Options
 
@@ -110,6 +111,13 @@ def host_btf() -> bytes | None:
         return KERNEL_BTF.read_bytes()
     except OSError:
         return None
+
+
+def default_target() -> Target:
+    """The Target of the vm engine: what ``skep verify`` judges for."""
+    from skep.vm.target import vm_target
+
+    return vm_target()
 
 
 def _make_engine(name: str) -> Engine:

@@ -1,4 +1,4 @@
-"""Live maps as Python containers. One small class per way to use a map; a table says which map type is used which way."""
+"""Live maps as Python containers: one small class per way to use a map; a table says which type is used which way."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ class Map:
 class MappingMap(Map, MutableMapping[Any, Any]):
     """Arrays and hash tables: a mutable mapping.
 
-    Array keys are the numbers below ``max_entries``; all of them exist always. Iteration while a program adds and removes
-    keys visits every key that stays for the whole time.
+    Array keys are the numbers below ``max_entries``; all of them exist always. Iteration while a program adds and
+    removes keys visits every key that stays for the whole time.
     """
 
     __hash__ = object.__hash__

@@ -1,0 +1,181 @@
+"""``skep run``: the main job. One program over every packet of a capture, or on one input."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+
+from skep import hooks
+from skep.api import load, open_object
+from skep.cli.output import console, error_console, json_option, json_value, print_json, print_notes
+from skep.cli.values import parse_settings
+from skep.collection import Object, Program
+from skep.collection.object import no_such_name
+from skep.collection.program import Progress as ProgressCallback
+from skep.diagnostics import Diagnostic
+from skep.engine import PacketRun
+from skep.errors import UsageError
+from skep.model.objects import ObjectSpec
+
+SHOWN_ELEMENTS = 20  # of a map, in text; JSON has all
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--program", "name", metavar="NAME", help="Which program [default: the only one].")
+@click.option("--pcap", type=click.Path(path_type=Path), metavar="IN", help="Run on each packet of this capture.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="OUT", help="Write the packets that pass here.")
+@click.option("--data", type=click.Path(path_type=Path), help="Run once on the packet in this file.")
+@click.option("--ctx", type=click.Path(path_type=Path), help="Run once on the context in this file.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a global variable before loading.")
+@json_option
+def run(
+    file: Path,
+    name: str | None,
+    pcap: Path | None,
+    out: Path | None,
+    data: Path | None,
+    ctx: Path | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Run a program of FILE over the packets of a capture, and show its verdicts and maps.
+
+    With --data or --ctx instead of --pcap: run it once on that input.
+    """
+    if (pcap is None) == (data is None and ctx is None):
+        raise UsageError(
+            Diagnostic("U0301", "say what to run on: --pcap, or --data and --ctx", help="e.g. --pcap in.pcap")
+        )
+    if out is not None and pcap is None:
+        raise UsageError(Diagnostic("U0302", "--out needs --pcap", help="packets come from a capture"))
+    spec = open_object(file)
+    print_notes(spec, as_json=as_json)
+    name = _choose_program(spec, name)
+    programs = [name, *_tail_call_targets(spec, name)]
+    with load(spec, programs=programs, variables=parse_settings(spec, settings)) as live:
+        program = live.programs[name]
+        if pcap is not None:
+            result = _run_capture(program, hooks.Pcap(pcap, out=out), quiet=as_json)
+        else:
+            result = _run_once(program, data, ctx)
+        maps = {map_name: [{"key": k, "value": v} for k, v in m.contents()] for map_name, m in live.maps.items()}
+        if as_json:
+            print_json(result | {"maps": json_value(maps)})
+        else:
+            _print_result(result, out)
+            _print_maps(live)
+
+
+def _choose_program(spec: ObjectSpec, name: str | None) -> str:
+    if name is not None:
+        if name not in spec.programs:
+            raise no_such_name("program", name, spec.programs)
+        return name
+    if len(spec.programs) == 1:
+        return next(iter(spec.programs))
+    listed = ", ".join(f"{p.name} ({p.section})" for p in spec.programs.values()) or "none"
+    what = "the object has no program" if not spec.programs else "the object has several programs"
+    raise UsageError(Diagnostic("U0303", f"{what}: say which", why=(f"programs: {listed}",), help="use --program NAME"))
+
+
+def _tail_call_targets(spec: ObjectSpec, name: str) -> list[str]:
+    """Programs that C put into prog_arrays: they are needed too."""
+    targets = {slot.target for blueprint in spec.maps.values() for slot in blueprint.slots}
+    return [target for target in spec.programs if target in targets and target != name]
+
+
+def _run_capture(program: Program, hook: hooks.Pcap, *, quiet: bool) -> dict[str, Any]:
+    with program.attach(hook) as link, _progress(quiet) as progress:
+        done: PacketRun = link.run(progress)
+    per_packet = done.seconds * 1e9 / done.packets if done.packets else 0.0
+    return {
+        "program": program.name,
+        "packets": done.packets,
+        "bytes": done.bytes,
+        "verdicts": dict(done.verdicts),
+        "passed": done.passed,
+        "seconds": round(done.seconds, 6),
+        "ns_per_packet": round(per_packet, 1),
+    }
+
+
+def _run_once(program: Program, data: Path | None, ctx: Path | None) -> dict[str, Any]:
+    result = program.run(data.read_bytes() if data else b"", ctx.read_bytes() if ctx else None)
+    return {
+        "program": program.name,
+        "retval": result.retval,
+        "data": result.data.hex(),
+        "seconds": result.duration_ns / 1e9,
+    }
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[ProgressCallback | None]:
+    """A progress bar on a terminal, nothing elsewhere."""
+    out = error_console()
+    if quiet or not out.is_terminal:
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=out, transient=True) as bar:
+        task = bar.add_task("packets", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total or None)
+
+
+def _print_result(result: dict[str, Any], out: Path | None) -> None:
+    screen = console()
+    if "retval" in result:
+        screen.print(f"{result['program']}: returned {result['retval']} in {result['seconds'] * 1e9:.0f} ns")
+        return
+    rate = f", {result['ns_per_packet']:g} ns per packet" if result["packets"] else ""
+    screen.print(f"{result['program']}: {result['packets']} packets, {result['bytes']} bytes{rate}")
+    table = Table("verdict", box=None, pad_edge=False)
+    table.add_column("packets", justify="right")
+    for verdict, count in result["verdicts"].items():
+        table.add_row(verdict, str(count))
+    screen.print(table)
+    if out is not None:
+        screen.print(f"{result['passed']} packets written to {out}")
+
+
+def _print_maps(live: Object) -> None:
+    screen = console()
+    for name, live_map in live.maps.items():
+        elements = []
+        more = 0
+        for element in live_map.contents():
+            if len(elements) < SHOWN_ELEMENTS:
+                elements.append(element)
+            else:
+                more += 1
+        if not elements:
+            continue
+        screen.print(f"\nmap {name} ({live_map.type.name.lower()})", style="bold")
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for key, value in elements:
+            table.add_row(_text(key), _text(value))
+        screen.print(table)
+        if more:
+            screen.print(f"  and {more} more (--json shows all)")
+    sys.stdout.flush()
+
+
+def _text(value: Any) -> str:
+    plain = json_value(value)
+    if isinstance(plain, dict):
+        return ", ".join(f"{key}={_text(item)}" for key, item in plain.items())
+    return str(plain).replace("[", r"\[")
