@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any, ClassVar
 
 from skep.abi.map_types import MapType
-from skep.btf.types import Datasec
+from skep.btf.types import Datasec, Struct, Typedef, Union
+from skep.btf.values import codec as btf_codec
 from skep.collection.codecs import Codec, codec_for
 from skep.diagnostics import Diagnostic
 from skep.engine import ANY, MapHandle, Poppable
@@ -201,37 +202,28 @@ class RecordMap(Map):
         """Take what is ready now, as bytes."""
         return self.handle.records()
 
-    def events(self, type_name: str | None = None) -> Iterator[Any]:
+    def events(self, type_name: str) -> Iterator[Any]:
         """Take what is ready now, decoded as the struct ``type_name`` of the object's C.
 
-        Without a name, the type that C gave the map is used (``__type(value, struct event)``).
+        A record shorter than the struct is given as bytes; bytes beyond the struct are left out.
         """
         codec = self._event_codec(type_name)
         for record in self.handle.records():
             yield codec.decode(record[: codec.size]) if len(record) >= codec.size else record
 
-    def _event_codec(self, type_name: str | None) -> Codec:
+    def _event_codec(self, type_name: str) -> Codec:
         btf = self.spec.btf
-        if type_name is None:
-            if btf is None or not self.spec.value_type:
-                raise UsageError(
-                    Diagnostic(
-                        "M0003",
-                        f"map '{self.name}' does not say what its records are",
-                        help="name a struct: events('event'), or add __type(value, struct event) to the map",
-                    )
-                )
-            return codec_for(btf, self.spec.value_type, _size_of_value(self.spec))
-        type_id = btf.find(type_name) if btf is not None else None
+        type_id = btf.find(type_name, Struct, Union, Typedef) if btf is not None else None
         if btf is None or type_id is None:
             raise UsageError(
                 Diagnostic(
-                    "M0004", f"the object has no type '{type_name}'", help="use the struct's name; compile with -g"
+                    "M0004",
+                    f"the object has no type '{type_name}'",
+                    why=("clang keeps only the types that maps, global variables and functions mention",),
+                    help=f"add to the C: const struct {type_name} *unused __attribute__((unused)); and compile with -g",
                 )
             )
-        from skep.btf.values import codec
-
-        return codec(btf, type_id)
+        return btf_codec(btf, type_id)
 
 
 class ReferenceMap(Map):
@@ -298,13 +290,6 @@ class MapFactory:
 
 def _missing(name: str, key: Any) -> MissingKeyError:
     return MissingKeyError(Diagnostic("M0005", f"map '{name}' has no key {key!r}"), ENOENT)
-
-
-def _size_of_value(spec: MapSpec) -> int:
-    from skep.btf.catalog import size_of
-
-    assert spec.btf is not None
-    return size_of(spec.btf, spec.value_type)
 
 
 def _round_up(size: int, unit: int) -> int:
