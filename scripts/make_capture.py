@@ -131,7 +131,8 @@ def traffic() -> None:
 
         serve(f"{sys.executable} -m http.server 8080 --directory {folder} --bind ::")
         serve(
-            "dnsmasq -k -R -h --port=53 --pid-file= --user=root --address=/hive.test/10.77.0.2 --address=/hive.test/fd77::2"
+            "dnsmasq -k -R -h --port=53 --pid-file= --user=root "
+            "--address=/hive.test/10.77.0.2 --address=/hive.test/fd77::2"
         )
         time.sleep(2)
         for command in (

@@ -1,4 +1,4 @@
-"""How the command line speaks: diagnostics on stderr, results on stdout, colour on terminals only, JSON for machines."""
+"""How the command line speaks: diagnostics on stderr, results on stdout, colour on terminals, JSON for machines."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def print_notes(spec: ObjectSpec, *, as_json: bool) -> None:
 
 
 def json_value(value: Any) -> Any:
-    """A map's key or value as JSON: bytes as hex, structs as objects, the rest as it is."""
+    """A map's key or value as JSON: bytes as ``"0x..."``, structs as objects, the rest as it is."""
     if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value).hex()
+        return "0x" + bytes(value).hex()
     if isinstance(value, Mapping):
         return {str(key): json_value(item) for key, item in value.items()}
     if isinstance(value, str | int | float | bool) or value is None:

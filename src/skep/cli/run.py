@@ -15,7 +15,7 @@ from rich.table import Table
 from skep import hooks
 from skep.api import load, open_object
 from skep.cli.output import console, error_console, json_option, json_value, print_json, print_notes
-from skep.cli.values import parse_settings
+from skep.cli.values import fill_maps, parse_fills, parse_settings
 from skep.collection import Object, Program
 from skep.collection.object import no_such_name
 from skep.collection.program import Progress as ProgressCallback
@@ -34,6 +34,7 @@ SHOWN_ELEMENTS = 20  # of a map, in text; JSON has all
 @click.option("--out", type=click.Path(path_type=Path), metavar="OUT", help="Write the packets that pass here.")
 @click.option("--data", type=click.Path(path_type=Path), help="Run once on the packet in this file.")
 @click.option("--ctx", type=click.Path(path_type=Path), help="Run once on the context in this file.")
+@click.option("--map", "fills", multiple=True, metavar="NAME=FILE", help='Fill a map from JSON: [{"key":, "value":}].')
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a global variable before loading.")
 @json_option
 def run(
@@ -43,6 +44,7 @@ def run(
     out: Path | None,
     data: Path | None,
     ctx: Path | None,
+    fills: tuple[str, ...],
     settings: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -60,7 +62,9 @@ def run(
     print_notes(spec, as_json=as_json)
     name = _choose_program(spec, name)
     programs = [name, *_tail_call_targets(spec, name)]
+    elements = parse_fills(spec, fills)
     with load(spec, programs=programs, variables=parse_settings(spec, settings)) as live:
+        fill_maps(live, elements)
         program = live.programs[name]
         if pcap is not None:
             result = _run_capture(program, hooks.Pcap(pcap, out=out), quiet=as_json)
