@@ -86,3 +86,17 @@ def total_size(btf: Btf) -> int:
 def read_name(strings: bytes, offset: int) -> str:
     """The name at an offset that is known to lie inside. Bytes that are not UTF-8 become backslash escapes."""
     return strings[offset : strings.index(0, offset)].decode("utf-8", "backslashreplace")
+
+
+def name_at(btf: Btf, offset: int) -> str:
+    """The name at an offset of the strings of a set and its bases; BtfError B0106 outside."""
+    section: Btf | None = btf
+    while section is not None:
+        start = total_size(section.base) if section.base is not None else 0
+        strings = string_section(section)
+        if offset >= start:
+            if offset - start >= max(len(strings), 1):
+                break
+            return read_name(strings, offset - start) if strings else ""
+        section = section.base
+    raise broken("B0106", f"a name lies outside the strings of the BTF: offset {offset}")

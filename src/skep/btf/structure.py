@@ -2,8 +2,8 @@
 
 Two walks over the references. By value: typedefs, qualifiers, arrays, struct and union members; a cycle would make a
 type of endless size. Without a struct or union on the way: pointers and prototypes too; C cannot write such a cycle,
-and the kernel refuses it ("Loop detected", kernel/bpf/btf.c btf_resolve). So every walk over types ends: at a struct, or
-after at most MAX_DEPTH steps.
+and the kernel refuses it ("Loop detected", kernel/bpf/btf.c btf_resolve). So every walk over types ends: at a
+struct, or after at most MAX_DEPTH steps.
 """
 
 from __future__ import annotations
