@@ -248,7 +248,12 @@ def make(
     views: Views | None = reduce(value, mask, umin, umax, smin, smax, u32min, u32max, s32min, s32max)
     if views is None:
         return None
-    return tuple.__new__(Scalar, views) if views[1] else Scalar.constant(views[0])
+    if not views[1]:
+        return Scalar.constant(views[0])
+    made = tuple.__new__(Scalar, views)
+    if views[2] == views[3]:  # the bounds found the constant in the last step, after the bits had their turn
+        return Scalar.constant(views[2]) if made.contains(views[2]) else None
+    return made
 
 
 def from32(value: int, mask: int, umin: int, umax: int, smin: int, smax: int) -> Scalar:
