@@ -54,6 +54,9 @@ class Arg:
     use: MemoryUse = MemoryUse.READ
     size: int | None = None  # bytes of MEMORY with a fixed size
     btf_name: str | None = None  # struct, for the BTF kinds
+    dynptr: str | None = (
+        None  # which DYNPTR: "local", "ringbuf"; None: any. WRITE: an uninitialised one that is made here
+    )
 
 
 class ReturnKind(StrEnum):
@@ -87,9 +90,11 @@ class Signature:
         args: what each register r1.. must hold. None: the verifier has no signature yet and rejects calls, naming it.
         prog_types: which program types may call it; None: all.
         gpl_only: only for GPL-compatible programs.
+        packet_arguments: packet pointers may be passed as memory, keys or values (bpf_func_proto.pkt_access).
         resizes_packet: it may move or change packet data: packet pointers die with the call.
         may_sleep: only sleepable programs.
         return_range: (lowest, highest) of an INTEGER result, where the kernel promises it.
+        return_limit_arg: number (1-5) of the size argument that the result never exceeds (do_refine_retval_range).
         acquires, releases: reference bookkeeping: the result must be released; argument number that is released.
     """
 
@@ -109,3 +114,5 @@ class Signature:
     return_btf_name: str | None = None
     acquires: bool = False
     releases: int | None = None
+    packet_arguments: bool = False
+    return_limit_arg: int | None = None

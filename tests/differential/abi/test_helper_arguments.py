@@ -1,0 +1,164 @@
+"""What each argument of each helper must be: the kernel is asked with a wrong value in one register at a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from skep.abi.helpers import HELPERS, signature_for
+from skep.abi.prog_types import ProgType
+from skep.abi.signatures import Arg, ArgKind, MemoryUse, Signature
+
+pytestmark = pytest.mark.kernel
+
+CALL, MOV64_IMM, MOV64_REG, ADD64_IMM, STDW, LD_IMM64 = 0x85, 0xB7, 0xBF, 0x07, 0x7A, 0x18
+FP, SAVED_CTX = 10, 6
+STACK_BYTES = 64
+NOT_LOADABLE = {ProgType.UNSPEC, ProgType.TRACING, ProgType.STRUCT_OPS, ProgType.EXT, ProgType.LSM, ProgType.LIRC_MODE2}
+CONFIGURABLE = {"bpf_override_return", "bpf_probe_write_user"}
+
+K = ArgKind
+ON_STACK = {K.MEMORY, K.MAP_KEY, K.MAP_VALUE, K.FIXED_INT, K.FIXED_LONG}
+CONSTANTS = {K.SIZE: 8, K.SIZE_OR_ZERO: 8, K.ALLOC_SIZE: 8, K.ANYTHING: 0}
+NUMBERS = {K.SIZE, K.SIZE_OR_ZERO, K.ALLOC_SIZE, K.ANYTHING}
+#: What the kernel lists when it is given a number instead -> the kinds in our table.
+EXPECTED = {
+    "fp, pkt, pkt_meta, map_key, map_value, ": ON_STACK,
+    "fp, dynptr_ptr": {K.DYNPTR},
+    "fp": {K.CALLBACK_CONTEXT},
+    "func": {K.CALLBACK},
+    "ctx": {K.CONTEXT},
+    "map_ptr": {K.CONST_MAP},
+    "map_value, ptr_": {K.KPTR, K.SPIN_LOCK},
+    "map_value": {K.CONST_STRING, K.SPIN_LOCK, K.TIMER},
+    "ringbuf_mem": {K.RINGBUF_RECORD},
+    "sock_common, sock": {K.SOCK_COMMON, K.BTF_SOCK_COMMON},
+    "sock": {K.SOCKET},
+    "ptr_": {K.BTF_OBJECT},
+    "percpu_ptr_": {K.PERCPU_BTF_OBJECT},
+}
+
+
+def _fitting(kernel: Any, register: int, arg: Arg) -> bytes | None:
+    """Code that puts a value into a register that suits an argument; None: it takes more than this test can make."""
+    if arg.kind is K.CONTEXT:
+        return kernel.insn(MOV64_REG, register, SAVED_CTX)
+    if arg.kind is K.CONST_MAP:
+        return kernel.insn(LD_IMM64, register, 1) + kernel.insn(0)
+    if arg.kind in ON_STACK:
+        return kernel.insn(MOV64_REG, register, FP) + kernel.insn(ADD64_IMM, register, imm=-STACK_BYTES)
+    if arg.kind in CONSTANTS:
+        return kernel.insn(MOV64_IMM, register, imm=CONSTANTS[arg.kind])
+    return None
+
+
+def _program(kernel: Any, row: Signature, position: int, wrong: bytes, size: int) -> bytes | None:
+    """A call with ``wrong`` in the register at ``position``, ``size`` as its size, fitting values elsewhere."""
+    assert row.args is not None
+    code = kernel.insn(MOV64_REG, SAVED_CTX, 1)
+    code += b"".join(kernel.insn(STDW, FP, off=-at) for at in range(8, STACK_BYTES + 8, 8))
+    for index, arg in enumerate(row.args):
+        register = index + 1
+        if index == position:
+            code += wrong
+        elif index == position + 1 and arg.kind in (K.SIZE, K.SIZE_OR_ZERO):
+            code += kernel.insn(MOV64_IMM, register, imm=size)
+        else:
+            piece = _fitting(kernel, register, arg)
+            if piece is None and index < position:
+                return None
+            code += piece or kernel.insn(MOV64_IMM, register)
+    return code + kernel.insn(CALL, imm=row.id)
+
+
+def _cases(kernel: Any, kernel_release: tuple[int, int]) -> Iterator[tuple[ProgType, Signature, int]]:
+    """Every argument of every distinct signature, with one program type that has it."""
+    types = [t for t in ProgType if t not in NOT_LOADABLE]
+    answers = kernel.load([kernel.request(t, b"") for t in types])
+    loadable = [t for t, answer in zip(types, answers, strict=True) if not answer.errno]
+    for number, helper in HELPERS.items():
+        seen = set()
+        for prog_type in loadable:
+            row = signature_for(number, prog_type)
+            if row is None or row.args in seen or row.since > kernel_release or row.name in CONFIGURABLE:
+                continue
+            if helper.may_sleep:
+                if ProgType.SYSCALL not in loadable:
+                    continue
+                prog_type = ProgType.SYSCALL
+            seen.add(row.args)
+            yield from ((prog_type, row, position) for position in range(len(row.args or ())))
+
+
+def test_argument_kinds_agree_with_the_kernel(kernel: Any, kernel_release: tuple[int, int]) -> None:
+    """A number where a pointer belongs: the kernel lists what it wants instead."""
+    cases, requests = [], []
+    for prog_type, row, position in _cases(kernel, kernel_release):
+        code = _program(kernel, row, position, kernel.insn(MOV64_IMM, position + 1, imm=0x1234), 8)
+        if code is not None:
+            cases.append((row, position))
+            requests.append(kernel.request(prog_type, code))
+    wrong = []
+    for (row, position), answer in zip(cases, kernel.load(requests), strict=True):
+        assert row.args is not None
+        kind = row.args[position].kind
+        found = re.search(rf"R{position + 1} type=scalar expected=([^\n]*)", answer.log)
+        if found is None:
+            if kind not in NUMBERS:
+                wrong.append(
+                    f"{row.name} argument {position + 1}: table says {kind}, kernel takes a number {answer.log[-200:]}"
+                )
+            continue
+        kinds = next((kinds for start, kinds in EXPECTED.items() if found[1].startswith(start)), set())
+        if kind not in kinds:
+            wrong.append(f"{row.name} argument {position + 1}: table says {kind}, kernel expects {found[1]}")
+    assert not wrong, "\n".join(wrong)
+    assert len(cases) > 350
+
+
+def test_nullable_agrees_with_the_kernel(kernel: Any, kernel_release: tuple[int, int]) -> None:
+    """Zero where a pointer belongs is accepted as NULL, or not."""
+    cases, requests = [], []
+    for prog_type, row, position in _cases(kernel, kernel_release):
+        assert row.args is not None
+        if row.args[position].kind in NUMBERS:
+            continue
+        code = _program(kernel, row, position, kernel.insn(MOV64_IMM, position + 1), 0)
+        if code is not None:
+            cases.append((row, position))
+            requests.append(kernel.request(prog_type, code))
+    wrong = []
+    for (row, position), answer in zip(cases, kernel.load(requests), strict=True):
+        assert row.args is not None
+        refused = f"R{position + 1} type=scalar expected=" in answer.log
+        if refused == row.args[position].nullable:
+            wrong.append(f"{row.name} argument {position + 1}: kernel {'refuses' if refused else 'takes'} NULL")
+    assert not wrong, "\n".join(wrong)
+    assert len(cases) > 150
+
+
+def test_memory_use_agrees_with_the_kernel(kernel: Any, kernel_release: tuple[int, int]) -> None:
+    """A read-only map value is refused where the helper writes."""
+    cases, requests = [], []
+    for prog_type, row, position in _cases(kernel, kernel_release):
+        assert row.args is not None
+        if row.args[position].kind not in ON_STACK:
+            continue
+        read_only = kernel.insn(LD_IMM64, position + 1, 2) + kernel.insn(0)
+        code = _program(kernel, row, position, read_only, 8)
+        if code is not None:
+            cases.append((row, position))
+            requests.append(kernel.request(prog_type, code))
+    wrong = []
+    for (row, position), answer in zip(cases, kernel.load(requests), strict=True):
+        assert row.args is not None
+        writes = "write into map forbidden" in answer.log
+        if writes != (row.args[position].use is not MemoryUse.READ):
+            wrong.append(
+                f"{row.name} argument {position + 1}: kernel {'writes' if writes else 'reads'} {answer.log[-200:]}"
+            )
+    assert not wrong, "\n".join(wrong)
+    assert len(cases) > 80
