@@ -13,7 +13,8 @@ PARAM_TOKENS = frozenset(
         "run",  # struct skep_run *: this run's state
         "ctx",  # pointer: the context the program was called with
         "map",  # struct skep_map *: the map in the register that the helper's signature says is the map (r1 or r2)
-        "key_size",  # i32 constants from the MapSpec (0 where the map is not statically known)
+        "key_size",  # i32 constants from the MapSpec; 0: not known, the C code reads the map's header. For a map that is
+        # known only by its template (an inner map), max_entries and map_flags must be 0: inner maps may differ in them
         "value_size",
         "max_entries",
         "map_flags",
@@ -43,8 +44,13 @@ class Lowering(StrEnum):
     """How the JIT emits the call."""
 
     CALL = "call"  # an ordinary call; LLVM may inline it
+    TAIL_CALL = (
+        "tail_call"  # returns the target program (`i64 (ptr run, ptr ctx)`) or NULL: return its result, or go on
+    )
     INLINE_LOOP = "inline_loop"  # bpf_loop: the JIT emits the loop itself; ``symbol`` is ""
-    CALLBACK = "callback"  # the callback's subprogram must get the C type `i64 (ptr run, i64 r1 .. i64 r5)`; p/r tokens pass it
+    CALLBACK = (
+        "callback"  # one argument is a callback: a C function `i64 (ptr run, i64 r1, i64 r2, i64 r3, i64 r4, i64 r5)`
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,100 @@
+"""Loads, stores and atomics (RFC 9669 section 5) as LLVM IR.
+
+Plain accesses have alignment 1, because eBPF promises none; it costs nothing on the machines we make code for. The
+region that the verifier proved goes into alias metadata: a packet, a map value and the context never overlap.
+"""
+
+from __future__ import annotations
+
+from skep.errors import InternalError
+from skep.isa import opcodes as op
+from skep.isa.instruction import Instruction
+from skep.jit.values import Body, signed
+from skep.model.programs import Access, Region
+
+SCOPES = {Region.PACKET: 1, Region.MAP_VALUE: 2, Region.CONTEXT: 3}
+RMW = {op.ATOMIC_ADD: "add", op.ATOMIC_OR: "or", op.ATOMIC_AND: "and", op.ATOMIC_XOR: "xor"}
+
+
+def alias_metadata() -> list[str]:
+    """The module's metadata nodes that :func:`alias_suffix` refers to (LLVM LangRef, alias.scope)."""
+    lines = ['!0 = distinct !{!0, !"regions"}']
+    numbers = SCOPES.values()
+    for region, number in SCOPES.items():
+        lines.append(f'!{number} = distinct !{{!{number}, !0, !"{region.value}"}}')
+        lines.append(f"!{number + 10} = !{{!{number}}}")
+        others = ", ".join(f"!{other}" for other in numbers if other != number)
+        lines.append(f"!{number + 20} = !{{{others}}}")
+    lines.append("!30 = !{" + ", ".join(f"!{number}" for number in numbers) + "}")
+    return lines
+
+
+def alias_suffix(access: Access | None) -> str:
+    """Metadata of one access: the region it is in, and those it is not in. Unknown regions say nothing."""
+    if access is None:
+        return ""
+    number = SCOPES.get(access.region)
+    if number is not None:
+        return f", !alias.scope !{number + 10}, !noalias !{number + 20}"
+    return ", !noalias !30" if access.region is Region.STACK else ""
+
+
+def emit_load(body: Body, insn: Instruction, access: Access | None, yields_pointer: bool) -> None:
+    """LDX in mode MEM or MEMSX."""
+    bits = op.SIZE_BYTES[insn.opcode & op.SIZE_MASK] * 8
+    address = body.offset(body.pointer(insn.src), str(insn.off))
+    suffix = alias_suffix(access)
+    if yields_pointer:
+        body.set_pointer(insn.dst, body.assign(f"load ptr, ptr {address}, align 1{suffix}"))
+        return
+    value = body.assign(f"load i{bits}, ptr {address}, align 1{suffix}")
+    extend = "sext" if insn.opcode & op.MODE_MASK == op.MEMSX else "zext"
+    body.set_integer(insn.dst, body.widen(value, bits, extend))
+
+
+def emit_store(body: Body, insn: Instruction, access: Access | None, stores_pointer: bool) -> None:
+    """ST (immediate) and STX (register) in mode MEM; ``stores_pointer``: the register holds an address."""
+    bits = op.SIZE_BYTES[insn.opcode & op.SIZE_MASK] * 8
+    address = body.offset(body.pointer(insn.dst), str(insn.off))
+    suffix = alias_suffix(access)
+    if insn.opcode & op.CLASS_MASK == op.ST:
+        body.emit(f"store i{bits} {signed(insn.imm, bits)}, ptr {address}, align 1{suffix}")
+    elif bits == 64 and stores_pointer:
+        body.emit(f"store ptr {body.pointer(insn.src)}, ptr {address}, align 1{suffix}")
+    else:
+        body.emit(f"store i{bits} {body.narrow(insn.src, bits)}, ptr {address}, align 1{suffix}")
+
+
+def emit_atomic(body: Body, insn: Instruction, access: Access | None, yields_pointer: bool) -> None:
+    """Atomics (RFC 9669 section 5.3). Those that fetch are full barriers, the others are relaxed, as in the kernel."""
+    size = op.SIZE_BYTES[insn.opcode & op.SIZE_MASK]
+    bits = size * 8
+    if insn.imm == op.LOAD_ACQUIRE:
+        address = body.offset(body.pointer(insn.src), str(insn.off))
+        if yields_pointer:
+            body.set_pointer(insn.dst, body.assign(f"load atomic ptr, ptr {address} acquire, align 8"))
+            return
+        value = body.assign(f"load atomic i{bits}, ptr {address} acquire, align {size}")
+        body.set_integer(insn.dst, body.widen(value, bits))
+        return
+    address = body.offset(body.pointer(insn.dst), str(insn.off))
+    value = body.narrow(insn.src, bits)
+    if insn.imm == op.STORE_RELEASE:
+        body.emit(f"store atomic i{bits} {value}, ptr {address} release, align {size}")
+    elif insn.imm == op.CMPXCHG:
+        expected = body.narrow(0, bits)
+        pair = body.assign(f"cmpxchg ptr {address}, i{bits} {expected}, i{bits} {value} seq_cst seq_cst, align {size}")
+        old = body.assign(f"extractvalue {{ i{bits}, i1 }} {pair}, 0")
+        body.set_integer(0, body.widen(old, bits))
+    elif insn.imm == op.XCHG:
+        old = body.assign(f"atomicrmw xchg ptr {address}, i{bits} {value} seq_cst, align {size}")
+        body.set_integer(insn.src, body.widen(old, bits))
+    elif insn.imm & ~op.FETCH in RMW:
+        fetches = bool(insn.imm & op.FETCH)
+        order = "seq_cst" if fetches else "monotonic"
+        name = RMW[insn.imm & ~op.FETCH]
+        old = body.assign(f"atomicrmw {name} ptr {address}, i{bits} {value} {order}, align {size}")
+        if fetches:
+            body.set_integer(insn.src, body.widen(old, bits))
+    else:
+        raise InternalError(f"atomic operation {insn.imm:#x} reached the JIT")
