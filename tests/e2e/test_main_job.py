@@ -130,7 +130,8 @@ def test_c_that_does_not_compile(skep_cli: Run, tmp_path: Path) -> None:
 REJECTED = """
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
-struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, __u64); } hits SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, __u64);
+} hits SEC(".maps");
 SEC("xdp") int count(struct xdp_md *ctx)
 {
     __u32 key = 0;
@@ -147,12 +148,12 @@ def test_a_rejected_program_is_explained_and_never_runs(skep_cli: Run, examples:
     result = skep_cli("run", "count.bpf.c", "--pcap", examples / "data" / "real.pcap", "--out", "out.pcap")
     assert result.returncode == 1
     assert "NULL" in result.stderr
-    assert "count.bpf.c:9" in result.stderr
+    assert "count.bpf.c:10" in result.stderr
     assert "kernel says: R0 invalid mem access 'map_value_or_null'" in result.stderr
     assert not (tmp_path / "out.pcap").exists()
     rows = json.loads(skep_cli("verify", "count.bpf.c", "--json").stdout)
     assert [(row["program"], row["verdict"]) for row in rows] == [("count", "rejected")]
-    assert rows[0]["diagnostics"][0]["line"] == 9
+    assert rows[0]["diagnostics"][0]["line"] == 10
 
 
 def test_build_verify_dump_an_object(skep_cli: Run, examples: Path, tmp_path: Path) -> None:
