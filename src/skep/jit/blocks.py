@@ -41,6 +41,16 @@ def jump_target(insn: Instruction, slot: int) -> int:
     return slot + 1 + (insn.imm if long else insn.off)
 
 
+def is_local_call(insn: Instruction) -> bool:
+    """Whether it calls a subprogram by distance."""
+    return insn.opcode == op.JMP | op.CALL and insn.src == op.CALL_LOCAL
+
+
+def is_helper_call(insn: Instruction) -> bool:
+    """Whether it calls a helper: by number, or by a number in a register (callx), which the verifier then knows."""
+    return insn.opcode == op.JMP | op.CALL | op.X or (insn.opcode == op.JMP | op.CALL and insn.src == op.CALL_HELPER)
+
+
 def is_jump(insn: Instruction) -> bool:
     """Whether it may go elsewhere than to the next slot: a branch, goto, may_goto or exit; calls are not."""
     if insn.opcode & op.CLASS_MASK not in (op.JMP, op.JMP32):

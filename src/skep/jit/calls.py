@@ -5,6 +5,7 @@ from __future__ import annotations
 from skep.errors import InternalError
 from skep.isa import opcodes as op
 from skep.isa.instruction import Instruction
+from skep.jit.blocks import is_helper_call, is_local_call
 from skep.jit.kinds import Routine
 from skep.jit.native import Lowering, Native, Returns
 from skep.jit.unit import Unit, map_argument
@@ -20,16 +21,12 @@ _SPEC_FIELDS = {"key_size": "key_size", "value_size": "value_size", "max_entries
 
 def emit_call(body: Body, unit: Unit, insn: Instruction, slot: int) -> None:
     """One CALL, except bpf_tail_call, which may not come back."""
-    if insn.opcode & op.SOURCE_MASK == op.X:
-        raise unit.unsupported(
-            "calls through a register (callx) are not compiled yet", slot, "call the function by name"
-        )
-    if insn.src == op.CALL_KFUNC:
+    if insn.opcode == op.JMP | op.CALL and insn.src == op.CALL_KFUNC:
         raise unit.unsupported("the vm engine has no kernel functions (kfuncs)", slot, 'load it with engine="kernel"')
-    if insn.src == op.CALL_LOCAL:
+    if is_local_call(insn):
         _emit_local(body, unit.routines[slot + 1 + insn.imm])
         return
-    fact = unit.facts.calls.get(slot) or CallFact(helper=insn.imm)
+    fact = unit.call_fact(insn, slot)
     native = unit.find_native(fact, slot)
     if native.lowering is Lowering.INLINE_LOOP:
         _emit_loop(body, unit, fact)
@@ -81,7 +78,7 @@ def _operand(body: Body, unit: Unit, token: str, fact: CallFact | None) -> str:
 
 
 def _spec_constant(unit: Unit, token: str, fact: CallFact) -> int:
-    """A number from the map's blueprint; 0 where it is not known: an inner map shares only the sizes of its template."""
+    """A number from the map's blueprint; 0: not known (an inner map shares only the sizes of its template)."""
     spec = unit.map_spec(fact)
     if spec is None or (fact.map is None and token not in ("key_size", "value_size")):
         return 0
@@ -158,15 +155,15 @@ def _emit_loop(body: Body, unit: Unit, fact: CallFact) -> None:
 
 def is_tail_call(unit: Unit, insn: Instruction, slot: int) -> bool:
     """Whether a CALL is bpf_tail_call, by its row."""
-    if insn.opcode & op.SOURCE_MASK == op.X or insn.src != op.CALL_HELPER:
+    if not is_helper_call(insn):
         return False
-    fact = unit.facts.calls.get(slot) or CallFact(helper=insn.imm)
+    fact = unit.call_fact(insn, slot)
     return unit.find_native(fact, slot).lowering is Lowering.TAIL_CALL
 
 
 def emit_tail_call(body: Body, unit: Unit, insn: Instruction, slot: int, in_program: bool) -> None:
     """bpf_tail_call: jump to another program's code, and come back only where there is none (or after 33)."""
-    fact = unit.facts.calls.get(slot) or CallFact(helper=insn.imm)
+    fact = unit.call_fact(insn, slot)
     native = unit.find_native(fact, slot)
     function = call_native(body, unit, native, fact)
     exists = body.assign(f"icmp ne ptr {function}, null")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from skep.abi.contexts import FieldKind
 from skep.isa import opcodes as op
 from skep.isa.instruction import Instruction, MapRef, MapValueRef
-from skep.jit.blocks import ARGUMENTS, R0, STACK_POINTER, Block
+from skep.jit.blocks import ARGUMENTS, R0, STACK_POINTER, Block, is_local_call
 from skep.model.programs import Facts
 
 
@@ -132,7 +132,7 @@ class Kinds:
         if code != op.CALL:
             return kinds
         kept = kinds & ~(R0 | ARGUMENTS)
-        if insn.src == op.CALL_LOCAL:
+        if is_local_call(insn):
             callee = self.routines[slot + 1 + insn.imm]
             self._pass(callee, kinds & ARGUMENTS)
             return kept | R0 if callee.returns_pointer and not callee.callback else kept

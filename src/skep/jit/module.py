@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from skep.isa import opcodes as op
 from skep.isa.instruction import slots
-from skep.jit.blocks import find_blocks, mark_live
+from skep.jit.blocks import find_blocks, is_helper_call, mark_live
 from skep.jit.kinds import Kinds, Routine
 from skep.jit.memory import alias_metadata
 from skep.jit.native import Lowering, Returns
 from skep.jit.routine import Writer
 from skep.jit.unit import Rows, Unit, constant_symbol, map_symbol
-from skep.model.programs import CallFact, VerifiedProgram
+from skep.model.programs import VerifiedProgram
 
 SWAPS = "\n".join(f"declare i{bits} @llvm.bswap.i{bits}(i{bits})" for bits in (16, 32, 64))
 
@@ -71,7 +70,7 @@ def _callbacks(unit: Unit) -> set[int]:
         if slot not in unit.facts.reachable:
             continue
         insn = unit.table[slot]
-        if insn is None or insn.src != op.CALL_HELPER:
+        if insn is None or not is_helper_call(insn):
             continue
         lowering = unit.find_native(fact, slot).lowering
         if lowering in (Lowering.CALL, Lowering.TAIL_CALL) or (
@@ -88,9 +87,9 @@ def _callbacks(unit: Unit) -> set[int]:
 def _returns_pointer(unit: Unit, slot: int) -> bool:
     insn = unit.table[slot]
     assert insn is not None
-    if insn.src != op.CALL_HELPER:
+    if not is_helper_call(insn):
         return False
-    fact = unit.facts.calls.get(slot) or CallFact(helper=insn.imm)
+    fact = unit.call_fact(insn, slot)
     native = unit.find_native(fact, slot)
     return native.returns is Returns.PTR and native.lowering in (Lowering.CALL, Lowering.CALLBACK)
 

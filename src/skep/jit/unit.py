@@ -11,6 +11,7 @@ from skep.abi.map_types import MapType
 from skep.abi.signatures import ArgKind
 from skep.diagnostics import Diagnostic
 from skep.errors import InternalError, UnsupportedError
+from skep.isa import opcodes as op
 from skep.isa.instruction import Instruction
 from skep.jit.kinds import Routine
 from skep.jit.native import Native
@@ -64,6 +65,16 @@ class Unit:
         if fact.map_spec is not None:
             return fact.map_spec
         return self.linked.maps.get(fact.map) if fact.map is not None else None
+
+    def call_fact(self, insn: Instruction, slot: int) -> CallFact:
+        """What is known of a helper call. A callx needs the verifier to have found the number in its register."""
+        fact = self.facts.calls.get(slot)
+        if fact is not None:
+            return fact
+        if insn.opcode & op.SOURCE_MASK == op.X:
+            what = "a call through a register is compiled only where the register holds one known helper"
+            raise self.unsupported(what, slot, "call the function by name")
+        return CallFact(helper=insn.imm)
 
     def find_native(self, fact: CallFact, slot: int) -> Native:
         """The row of a helper call."""
