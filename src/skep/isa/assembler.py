@@ -39,6 +39,7 @@ _REFERENCE = re.compile(
 )
 _REF_LINE = re.compile(r"^(?:r(?P<dst>\d+)\s*=|(?P<call>call))\s*$")
 _ILLEGAL = re.compile(r"^illegal 0x([0-9a-f]{2}) dst=(\d+) src=(\d+) off=(-?\d+) imm=(-?\d+)$")
+_LONGEST_TOKEN = 256  # characters; also keeps int() from refusing (its limit is 4300 digits)
 _JUMP_WORDS = frozenset({"goto", "gotol", "may_goto", "local"})
 
 # Placeholder -> the numbers that may be written for it: (lowest, highest + 1).
@@ -76,6 +77,8 @@ def _tokens(text: str) -> list[tuple[str, str]]:
         match = _TOKEN.match(text, position)
         if match is None or match.end() == position:
             raise _Problem(f"'{text[position:].strip()[:20]}' is not part of eBPF assembly")
+        if match.end() - match.start() > _LONGEST_TOKEN:
+            raise _Problem("a word or number of this length is out of range")
         found.append((match.lastgroup or "", match.group().strip()))
         position = match.end()
     return found
@@ -136,8 +139,9 @@ def _index() -> dict[str, _Template]:
             line = _cut(text)
             # First row wins: `call N` of the conformance cases must not hide the kernel's text.
             table.setdefault(line.skeleton, _Template(form, tuple(str(value) for value in line.values)))
-            if "{off}" in text:  # a displacement of zero may be left out
-                bare = _cut(text.replace("{off}", ""))
+            # A displacement of zero may be left out; a plus sign before a number is part of the number.
+            if (variant := text.replace("{off}", "").replace("+ {imm}", "{imm}")) != text:
+                bare = _cut(variant)
                 table.setdefault(bare.skeleton, _Template(form, tuple(str(value) for value in bare.values)))
     table["lddw %r , N"] = _Template(BY_NAME["load_imm64"], ("dst", "imm64"))
     return table
@@ -161,9 +165,9 @@ def assemble(text: str, helpers: Mapping[str, int] | None = None, name: str = "<
     """Assemble a whole text, one instruction per line.
 
     Args:
-        text: instructions, ``label:``, comments (``;``, ``//``, ``/* */``, and ``#`` at the start of a word). A line may
-            start as in the kernel's log: ``12: (b7) r0 = 0``. As in the conformance cases, the label ``exit`` need
-            not be written: it is the next exit instruction.
+        text: instructions, ``label:``, comments (``;``, ``//``, ``/* */``, and ``#`` at the start of a word). A line
+            may start as in the kernel's log: ``12: (b7) r0 = 0``. As in the conformance cases, the label ``exit`` may
+            be left out: it is the next exit instruction.
         helpers: helper numbers by name, for ``call bpf_map_lookup_elem`` without ``#1``.
         name: what to call the text in diagnostics.
 
@@ -241,7 +245,7 @@ def _instruction(line: str, helpers: Mapping[str, int]) -> _Pending:
         index = int(cut.values[1])
         return _Pending(replace(_bind(BY_NAME["call_kfunc"], ("imm",), cut.values[:1], line).insn, off=index), 0, line)
     template = _TEMPLATES.get(skeleton)
-    if template is None and ("*" in skeleton or "(" in skeleton):
+    if template is None and "*" in skeleton:
         # LLVM writes the narrow register of a narrow access: w1 = *(u32 *)(r2 + 0).
         template = _TEMPLATES.get(re.sub(r"\bw\b", "r", skeleton))
     if template is None and skeleton == "call I":

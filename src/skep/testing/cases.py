@@ -1,4 +1,4 @@
-"""Reader of conformance cases in the ``.data`` form: assembly, memory for r1, and the value that r0 must have in the end."""
+"""Reader of conformance cases in the ``.data`` form: assembly, memory for r1, and the value r0 must have in the end."""
 
 from __future__ import annotations
 
