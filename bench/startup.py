@@ -1,4 +1,4 @@
-"""Time from `skep run` to the first packet: cold (empty cache) and warm. A capture with one packet is the whole work."""
+"""Time from `skep run` to the first packet: cold (empty cache) and warm. The work is a capture with one packet."""
 
 from __future__ import annotations
 
