@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from skep.btf.core_relo import CoreKind, CoreRelocation
+from skep.btf.core_kinds import CoreKind, CoreRelocation
 from skep.btf.faults import broken
 from skep.btf.layout import VERSION, magic_byte_order
 from skep.btf.strings import name_at

@@ -223,6 +223,14 @@ BtfType = (
 MODIFIERS = (Typedef, Volatile, Const, Restrict, TypeTag)
 
 
+def essential_name(name: str) -> str:
+    """A name without its flavor: ``task_struct___old`` is ``task_struct`` (libbpf: three underscores, not more)."""
+    for at in range(len(name) - 5, -1, -1):
+        if name[at + 1 : at + 4] == "___" and name[at] != "_" and name[at + 4] != "_":
+            return name[: at + 1]
+    return name
+
+
 @runtime_checkable
 class NameIndexed(Protocol):
     """A sequence of types that finds names without making every type (the reader's)."""
@@ -244,6 +252,8 @@ class Btf:
     _by_name: Mapping[str, list[int]] | None = field(default=None, repr=False)
     byte_order: str = "little"
     strings: bytes = field(default=b"", repr=False)
+    _flavors: dict[str, list[int]] | None = field(default=None, repr=False)
+    _codecs: dict[int, object] = field(default_factory=dict, repr=False)  # compiled by btf.values, by type id
 
     @property
     def start_id(self) -> int:
@@ -275,6 +285,19 @@ class Btf:
         ids = self.base.find_all(name, *kinds) if self.base is not None else []
         start = self.start_id
         return ids + [start + i for i in positions if not kinds or isinstance(self.own[i], kinds)]
+
+    def find_essential(self, name: str, *kinds: type) -> list[int]:
+        """As find_all, for names without flavor: ``task_struct`` also finds ``task_struct___old``."""
+        if self._flavors is None:
+            self._flavors = {}
+            for known, positions in self._positions().items():
+                essential = essential_name(known) if "___" in known else known
+                if essential != known:
+                    self._flavors.setdefault(essential, []).extend(self.start_id + i for i in positions)
+        ids = self.base.find_essential(name, *kinds) if self.base is not None else []
+        start = self.start_id
+        own = [start + i for i in self._positions().get(name, ())] + self._flavors.get(name, [])
+        return ids + [i for i in sorted(own) if not kinds or isinstance(self[i], kinds)]
 
     def _positions(self) -> Mapping[str, list[int]]:
         """Positions in ``own`` by name; made on the first call."""
