@@ -1,0 +1,330 @@
+/* Loops that run a program: over the packets of a capture, and repeatedly on one input (BPF_PROG_TEST_RUN).
+ *
+ * The JIT links the program in as skep_program(), so LLVM inlines it into the loop it is used with.
+ */
+#define LINK_ETHERNET 1
+#define VERDICTS 17 /* 0..15, and -1 */
+#define OTHERS 32
+
+struct skep_output {
+    u8 *buffer; /* NULL: packets are not written */
+    u64 length, capacity;
+};
+
+struct skep_job {
+    struct skep_capture *capture;
+    struct skep_output *output;
+    u8 *work; /* one packet with room around it; programs that do not resize run in the capture's buffer */
+    u64 work_size;
+    u32 prog_type;
+    u32 ifindex;
+    u32 pass_mask;   /* bit v: verdict v lets the packet pass; bit 16: verdict -1 */
+    u32 pass_others;
+    u32 capture_clock; /* the program's clocks show the packet's time */
+    u32 reserved;
+    u64 passed;
+    u64 verdicts[VERDICTS];
+    u64 more; /* other verdicts that `others` had no room for */
+    struct {
+        u64 verdict, count;
+    } others[OTHERS];
+};
+
+/* Link types whose packets start with Ethernet or directly with IP. */
+static INLINE int link_is_ip(u32 type) { return type == 101 || type == 12 || type == 14 || type == 228 || type == 229; }
+
+static NOINLINE void count_other(struct skep_job *job, u32 verdict)
+{
+    for (u32 i = 0; i < OTHERS; i++) {
+        if (!job->others[i].count)
+            job->others[i].verdict = verdict;
+        if (job->others[i].verdict == verdict) {
+            job->others[i].count++;
+            return;
+        }
+    }
+    job->more++;
+}
+
+/* Count the verdict; true: the packet passes. */
+static INLINE int judge(struct skep_job *job, u32 verdict)
+{
+    if (job->prog_type == PROG_SOCKET_FILTER)
+        verdict = verdict != 0; /* the length to keep */
+    if (likely(verdict < 16)) {
+        job->verdicts[verdict]++;
+        return job->pass_mask >> verdict & 1;
+    }
+    if (verdict == 0xffffffffu) {
+        job->verdicts[16]++;
+        return job->pass_mask >> 16 & 1;
+    }
+    count_other(job, verdict);
+    return (int)job->pass_others;
+}
+
+/* Append a packet to the output, as classic pcap; a VLAN tag that the program pushed goes back in. */
+static INLINE void emit(struct skep_output *out, const struct skep_capture *c, const struct skep_record *r, const u8 *data,
+                        u64 length, const struct __sk_buff *skb)
+{
+    u8 *p = out->buffer + out->length;
+    int tagged = skb && skb->vlan_present && length >= 12;
+    u32 original = r->original + (u32)length - r->captured;
+    u32 header[4] = {(u32)(r->time_ns / 1000000000), (u32)(r->time_ns % 1000000000), (u32)length, original};
+    if (!c->nanoseconds)
+        header[1] /= 1000;
+    if (unlikely(tagged)) {
+        header[2] += 4;
+        header[3] += 4;
+        u16 tci = __builtin_bswap16((u16)skb->vlan_tci);
+        memcpy(p + 16, data, 12);
+        memcpy(p + 28, &skb->vlan_proto, 2);
+        memcpy(p + 30, &tci, 2);
+        memcpy(p + 32, data + 12, length - 12);
+    } else {
+        memcpy(p + 16, data, length);
+    }
+    memcpy(p, header, 16);
+    out->length += 16 + (u64)header[2];
+}
+
+/* __sk_buff for a packet whose Ethernet header (if any) is at `data`. */
+static INLINE void skb_fill(struct __sk_buff *skb, const u8 *data, u64 length, u32 link_type)
+{
+    memset(skb, 0, sizeof(*skb));
+    skb->len = (u32)length;
+    skb->wire_len = (u32)length;
+    if (link_type == LINK_ETHERNET && length >= ETH_HLEN) {
+        u16 type;
+        memcpy(&type, data + 12, 2);
+        skb->protocol = __builtin_bswap16(type) >= 0x600 ? type : __builtin_bswap16(4); /* ETH_P_802_2 */
+        static const u8 everyone[6] = {255, 255, 255, 255, 255, 255};
+        if (data[0] & 1)
+            skb->pkt_type = memcmp(data, everyone, 6) == 0 ? 1 : 2; /* PACKET_BROADCAST, PACKET_MULTICAST */
+    } else if (link_type != LINK_ETHERNET && length) {
+        skb->protocol = __builtin_bswap16(data[0] >> 4 == 6 ? 0x86dd : 0x0800);
+    }
+    skb->family = skb->protocol == 0x0008 ? 2 : skb->protocol == 0xdd86 ? 10 : 0;
+}
+
+/* The loop. `xdp` and `inplace` are constants in each instance below. */
+static INLINE s64 run_capture(struct skep_run *state, struct skep_job *job, int xdp, int inplace)
+{
+    struct skep_run local = *state, *run = &local; /* a copy that LLVM can keep in registers */
+    struct skep_capture *c = job->capture;
+    struct skep_output *out = job->output;
+    union {
+        struct xdp_md xdp;
+        struct __sk_buff skb;
+    } ctx;
+    struct skep_record r;
+    int skip_link = !xdp && job->prog_type == PROG_CGROUP_SKB;
+    s64 status;
+    memset(&ctx, 0, sizeof(ctx));
+    run->ctx = &ctx;
+    run->prog_type = job->prog_type;
+    for (;;) {
+        if (out->buffer && unlikely(out->capacity - out->length < CAPTURE_MAX_PACKET + 2 * SKB_MAX_LENGTH)) {
+            status = 2; /* the caller writes the output and comes again */
+            break;
+        }
+        status = capture_next(c, &r);
+        if (unlikely(status <= 0))
+            break;
+        if (unlikely(r.link_type != LINK_ETHERNET && !link_is_ip(r.link_type))) {
+            status = capture_fail(c, CAPTURE_BAD_LINK, c->position, r.link_type);
+            break;
+        }
+        if (unlikely(out->buffer && r.link_type != c->link_type)) {
+            status = capture_fail(c, CAPTURE_MIXED_LINKS, c->position, r.link_type);
+            break;
+        }
+        u8 *data = r.data;
+        u64 link = r.link_type == LINK_ETHERNET ? ETH_HLEN : 0;
+        if (!inplace) {
+            u64 room = xdp ? XDP_HEADROOM : SKB_HEADROOM;
+            memcpy(job->work + room, data, r.captured);
+            data = job->work + room;
+            run->hard_start = job->work;
+            u64 frame = round_up(XDP_HEADROOM + r.captured + XDP_TAILROOM, 4096) - XDP_TAILROOM;
+            run->hard_end = xdp ? job->work + frame : job->work + job->work_size;
+        } else {
+            run->hard_start = data;
+            run->hard_end = data + r.captured;
+        }
+        run->data = run->data_meta = data;
+        run->data_end = data + r.captured;
+        run->net = (u32)link;
+        run->tail_calls = 0;
+        run->hash_is_set = 0;
+        run->now_ns = job->capture_clock ? r.time_ns : 0;
+        if (xdp) {
+            ctx.xdp.ingress_ifindex = job->ifindex;
+            ctx.xdp.rx_queue_index = 0;
+        } else {
+            skb_fill(&ctx.skb, data, r.captured, r.link_type);
+            ctx.skb.ifindex = ctx.skb.ingress_ifindex = job->ifindex;
+            ctx.skb.tstamp = r.time_ns;
+            if (skip_link && r.captured >= link) {
+                run->data = run->data_meta = data + link;
+                run->net = 0;
+                ctx.skb.len -= (u32)link;
+            }
+        }
+        u32 verdict = (u32)skep_program(run, &ctx);
+        if (judge(job, verdict)) {
+            job->passed++;
+            if (out->buffer) {
+                u8 *start = run->data;
+                if (skip_link && r.captured >= link)
+                    start -= link; /* cgroup programs cannot move the start: the link header is still there */
+                u64 length = (u64)(run->data_end - start);
+                if (job->prog_type == PROG_SOCKET_FILTER && verdict < length)
+                    length = verdict;
+                emit(out, c, &r, start, length, xdp ? NULL : &ctx.skb);
+            }
+        }
+    }
+    state->random = run->random;
+    return status;
+}
+
+NOINLINE s64 skep_loop_xdp(struct skep_run *run, struct skep_job *job) { return run_capture(run, job, 1, 0); }
+NOINLINE s64 skep_loop_xdp_inplace(struct skep_run *run, struct skep_job *job) { return run_capture(run, job, 1, 1); }
+NOINLINE s64 skep_loop_skb(struct skep_run *run, struct skep_job *job) { return run_capture(run, job, 0, 0); }
+NOINLINE s64 skep_loop_skb_inplace(struct skep_run *run, struct skep_job *job) { return run_capture(run, job, 0, 1); }
+
+/* ---- one input ---- */
+struct skep_test {
+    u8 *work; /* the caller put nothing in it */
+    u64 work_size;
+    const u8 *data;
+    u64 length;
+    u8 *ctx; /* in and out; NULL: none given. Size of the program type's context */
+    u32 has_ctx;
+    u32 repeat;
+    u32 retval;
+    u32 reserved;
+    u64 duration_ns; /* of one run, on average */
+    u64 out_at;      /* where the packet is in `work` afterwards */
+    u64 out_length;
+};
+
+static INLINE u64 monotonic_ns(void)
+{
+    struct timespec64 now;
+    clock_gettime(1, &now);
+    return (u64)now.seconds * 1000000000ull + (u64)now.nanoseconds;
+}
+
+static INLINE void repeat_program(struct skep_run *run, struct skep_test *test, void *ctx)
+{
+    u32 n = test->repeat ? test->repeat : 1, retval = 0;
+    u64 start = monotonic_ns();
+    for (u32 i = 0; i < n; i++) {
+        run->tail_calls = 0;
+        retval = (u32)skep_program(run, ctx);
+    }
+    test->duration_ns = (monotonic_ns() - start) / n;
+    test->retval = retval;
+}
+
+/* Programs without a packet: the context is what the caller gives. */
+NOINLINE s64 skep_test_context(struct skep_run *run, struct skep_test *test)
+{
+    run->ctx = test->ctx;
+    run->data = run->data_end = run->data_meta = run->hard_start = run->hard_end = NULL;
+    run->now_ns = 0;
+    repeat_program(run, test, test->ctx);
+    return 0;
+}
+
+/* bpf_prog_test_run_xdp(): with a context, data_in starts with metadata, and ctx->data says how much. */
+static INLINE s64 test_xdp_bounds(struct skep_run *run, struct skep_test *test, struct xdp_md *ctx)
+{
+    u64 meta = 0;
+    if (test->has_ctx) {
+        memcpy(ctx, test->ctx, sizeof(*ctx));
+        meta = ctx->data;
+        if (ctx->data_end != test->length || ctx->data_meta || meta > test->length || meta > XDP_HEADROOM - XDP_FRAME_SIZE ||
+            meta % 4 || meta > 255)
+            return -EINVAL;
+    }
+    if (test->length - meta < ETH_HLEN)
+        return -EINVAL;
+    run->hard_start = test->work;
+    run->data_meta = test->work + XDP_HEADROOM - meta;
+    run->data = test->work + XDP_HEADROOM;
+    run->data_end = run->data_meta + test->length;
+    run->hard_end = test->work + round_up(XDP_HEADROOM + test->length - meta + XDP_TAILROOM, 4096) - XDP_TAILROOM;
+    memcpy(run->data_meta, test->data, test->length);
+    return 0;
+}
+
+static INLINE s64 test_skb_bounds(struct skep_run *run, struct skep_test *test, struct __sk_buff *ctx)
+{
+    if (test->length < ETH_HLEN)
+        return -EINVAL;
+    u8 *start = test->work + SKB_HEADROOM;
+    memcpy(start, test->data, test->length);
+    skb_fill(ctx, start, test->length, LINK_ETHERNET);
+    ctx->ifindex = 1;
+    if (test->has_ctx) {
+        struct __sk_buff given;
+        memcpy(&given, test->ctx, sizeof(given));
+        ctx->mark = given.mark;
+        ctx->priority = given.priority;
+        ctx->ingress_ifindex = given.ingress_ifindex;
+        ctx->ifindex = given.ifindex ? given.ifindex : 1;
+        memcpy(ctx->cb, given.cb, sizeof(given.cb));
+        ctx->tstamp = given.tstamp;
+        ctx->wire_len = given.wire_len ? given.wire_len : ctx->len;
+        ctx->gso_segs = given.gso_segs;
+        ctx->gso_size = given.gso_size;
+        ctx->hwtstamp = given.hwtstamp;
+    }
+    u64 link = sees_link_header(run->prog_type) ? 0 : ETH_HLEN;
+    run->hard_start = test->work;
+    run->hard_end = test->work + test->work_size;
+    run->data = run->data_meta = start + link;
+    run->data_end = start + test->length;
+    run->net = link ? 0 : ETH_HLEN;
+    ctx->len = (u32)packet_length(run);
+    return 0;
+}
+
+/* Programs with a packet. Returns 0 or -EINVAL (the kernel's rules for data and context). */
+NOINLINE s64 skep_test_packet(struct skep_run *run, struct skep_test *test)
+{
+    union {
+        struct xdp_md xdp;
+        struct __sk_buff skb;
+    } ctx;
+    memset(&ctx, 0, sizeof(ctx));
+    u64 room = SKB_HEADROOM + 4096 + XDP_TAILROOM;
+    if (test->length > test->work_size || test->work_size - test->length < room)
+        return -EINVAL;
+    int xdp = is_xdp(run);
+    s64 error = xdp ? test_xdp_bounds(run, test, &ctx.xdp) : test_skb_bounds(run, test, &ctx.skb);
+    if (error)
+        return error;
+    run->ctx = &ctx;
+    run->now_ns = 0;
+    run->hash_is_set = 0;
+    repeat_program(run, test, &ctx);
+    u8 *start = xdp ? run->data_meta : run->data;
+    test->out_at = (u64)(start - test->work);
+    test->out_length = (u64)(run->data_end - start);
+    if (xdp) {
+        ctx.xdp.data = (u32)(run->data - run->data_meta);
+        ctx.xdp.data_end = (u32)(run->data_end - run->data_meta);
+        ctx.xdp.data_meta = 0;
+    }
+    if (test->ctx)
+        memcpy(test->ctx, &ctx, xdp ? sizeof(ctx.xdp) : sizeof(ctx.skb));
+    run->ctx = NULL;
+    return 0;
+}
+
+/* Sizes that Python must know, so that no layout is written down twice. */
+NOINLINE u64 skep_sizeof_run(void) { return sizeof(struct skep_run); }
