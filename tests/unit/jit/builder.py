@@ -29,14 +29,16 @@ def make_program(
     table = slots(insns)
     starts = {"main": 0, **(subprograms or {})}
     ends = [*sorted(starts.values())[1:], len(table)]
-    functions = tuple(Subprogram(n, s, e) for (n, s), e in zip(sorted(starts.items(), key=lambda i: i[1]), ends, strict=True))
+    functions = tuple(
+        Subprogram(n, s, e) for (n, s), e in zip(sorted(starts.items(), key=lambda i: i[1]), ends, strict=True)
+    )
     linked = LinkedProgram(
-        name="test", section="xdp", prog_type=ProgType.XDP, attach_type=None, attach_to="", sleepable=False, frags=False,
-        license="GPL", insns=insns, subprograms=functions, lines={}, maps=dict(maps or {}), target=VM,
+        name="test", section="xdp", prog_type=ProgType.XDP, attach_type=None, attach_to="", sleepable=False,
+        frags=False, license="GPL", insns=insns, subprograms=functions, lines={}, maps=dict(maps or {}), target=VM,
     )  # fmt: skip
     plain = Facts(
         reachable=_reachable(table, starts.values()), accesses={}, calls={}, pointer_results=frozenset(),
-        stack_depth={start: DEPTH for start in starts.values()}, writes_packet=True, resizes_packet=True,
+        stack_depth=dict.fromkeys(starts.values(), DEPTH), writes_packet=True, resizes_packet=True,
     )  # fmt: skip
     return VerifiedProgram(linked, replace(plain, **facts), len(insns))  # type: ignore[arg-type]
 
