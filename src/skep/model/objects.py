@@ -44,8 +44,8 @@ class ObjectSpec:
         functions: every function by name, entries of programs included.
         variables: global variables by name.
         notes: what the reader noticed and the user should know (legacy maps, unknown sections kept aside).
-        unsupported: name of a map or section -> why a program that uses it cannot be linked (struct_ops, arenas, data that
-            holds addresses).
+        unsupported: name of a map or section -> why a program that uses it cannot be linked (struct_ops, arenas, data
+            that holds addresses).
     """
 
     name: str

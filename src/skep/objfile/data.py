@@ -1,4 +1,4 @@
-"""Global data: sections that become one-value array maps, the variables in them, and externs of ``.kconfig`` and ``.ksyms``."""
+"""Global data: sections that become one-value array maps, their variables, and externs of ``.kconfig``, ``.ksyms``."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def _variables(elf: ElfFile, types: TypeInfo, section: Section) -> Iterator[Vari
 def _place_commons(
     elf: ElfFile, types: TypeInfo, maps: dict[str, MapSpec], variables: dict[str, VariableSpec]
 ) -> dict[int, tuple[str, int]]:
-    """Tentative definitions (``int x;`` under -fcommon) get zeros at the end of ``.bss``; their value is the alignment."""
+    """Tentative definitions (``int x;`` under -fcommon) get zeros at the end of ``.bss``; value is the alignment."""
     commons: dict[int, tuple[str, int]] = {}
     symbols = [symbol for symbol in elf.symbols_in(SHN_COMMON) if symbol.name]
     if not symbols:

@@ -54,7 +54,7 @@ _VISIBILITIES: Final = {
 _SPECIAL_SECTIONS: Final = {"SHN_UNDEF": SHN_UNDEF, "SHN_ABS": SHN_ABS, "SHN_COMMON": SHN_COMMON}
 
 
-def broken(code: str, what: str, *why: str, help: str | None = None) -> ElfError:  # noqa: A002
+def broken(code: str, what: str, *why: str, help: str | None = None) -> ElfError:
     """The error for an object file that is not what it claims to be."""
     return ElfError(Diagnostic(code, what, why=why, help=help))
 
@@ -346,8 +346,8 @@ class _Reader:
             if symbol.value + symbol.size > home.size:
                 raise broken(
                     "O0114",
-                    f"{self.name}: symbol '{name}' takes bytes {symbol.value} to {symbol.value + symbol.size} of section "
-                    f"{home.name}, which has {home.size}",
+                    f"{self.name}: symbol '{name}' takes bytes {symbol.value} to {symbol.value + symbol.size} of "
+                    f"section {home.name}, which has {home.size}",
                 )
         return symbol
 

@@ -1,4 +1,4 @@
-"""What lies where in an object: the one answer to "what does this symbol, or this offset of this section, stand for?"."""
+"""What lies where in an object: the one answer to "what does this symbol, or this place in a section, stand for?"."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Maps declared in C as variables of section ``.maps``: the type of the variable says everything (BTF-defined maps).
 
-The conventions are libbpf's (parse_btf_map_def): ``__uint(name, n)`` is a pointer to an array of n ints, ``__ulong`` an enum
-with one enumerator, ``__type(name, t)`` a pointer to t, ``__array(values, t)`` an array of pointers at the end.
+The conventions are libbpf's (parse_btf_map_def): ``__uint(name, n)`` is a pointer to an array of n ints, ``__ulong`` an
+enum with one enumerator, ``__type(name, t)`` a pointer to t, ``__array(values, t)`` an array of pointers at the end.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class _Declaration:
     def _get(self, type_id: int) -> Any:
         return self.btf[self.btf.strip(type_id)]
 
-    def _error(self, what: str, *, help: str | None = None) -> ElfError:  # noqa: A002
+    def _error(self, what: str, *, help: str | None = None) -> ElfError:
         return broken("O0121", f"{self.elf.name}: map '{self.name}' {what}", help=help)
 
     def _number(self, member: Member) -> int:
@@ -282,6 +282,6 @@ def _slot_target(
     if target is None:
         raise broken(
             "O0124",
-            f"{elf.name}: an initial value in .maps points to '{symbol.name}'+{addend}, which is neither map nor program",
+            f"{elf.name}: an initial value in .maps points to '{symbol.name}'+{addend}, neither a map nor a program",
         )
     return target

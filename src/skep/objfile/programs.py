@@ -233,7 +233,7 @@ def _in_slots(entries: Sequence[tuple[int, _T]], place: FunctionPlace) -> Mappin
 def find_programs(places: Sequence[FunctionPlace], functions: Mapping[str, FunctionSpec]) -> dict[str, ProgramSpec]:
     """The programs: exported functions of every section with code except ``.text``, which holds subprograms.
 
-    A section without exported functions gives the static functions that nothing refers to (libbpf before 1.0 took them).
+    A section without exported functions gives the static functions that nothing refers to (as libbpf before 1.0 did).
     An object that has code in ``.text`` only gives its exported functions, to be loaded on request.
     """
     named = {ref.name for spec in functions.values() for insn in spec.insns if isinstance(ref := insn.ref, FuncRef)}

@@ -122,7 +122,8 @@ def _notes(maps_notes: Mapping[str, object], data: GlobalData, unsupported: Mapp
     if maps_notes:
         count = len(maps_notes)
         notes.append(
-            f"{count} map{'s' if count > 1 else ''} declared the legacy way (section maps); libbpf >= 1.0 refuses such objects"
+            f"{count} map{'s' if count > 1 else ''} declared the legacy way (section maps); "
+            "libbpf >= 1.0 refuses such objects"
         )
     notes.extend(data.notes)
     notes.extend(unsupported.values())

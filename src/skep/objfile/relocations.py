@@ -1,8 +1,9 @@
-"""Relocations of code: numbers that the compiler left open become names (MapRef, MapValueRef, FuncRef, KfuncRef, KsymRef).
+"""Relocations of code: numbers that the compiler left open become names (MapRef, FuncRef, KfuncRef and so on).
 
-What a relocation means follows from the instruction it patches and from what its symbol stands for; its type number says
-nothing more (LLVM's numbers changed over time, libbpf ignores them too). Addends stand in ``imm``: bytes for LD_IMM64, slots
-minus one for a call. Compilers name a static thing as its section's symbol plus an addend, a global one by itself.
+What a relocation means follows from the instruction it patches and from what its symbol stands for; its type number
+says nothing more (LLVM's numbers changed over time, libbpf ignores them too). Addends stand in ``imm``: bytes for
+LD_IMM64, slots minus one for a call. Compilers name a static thing as its section's symbol plus an addend, a global one
+by itself.
 """
 
 from __future__ import annotations
@@ -103,8 +104,8 @@ class Resolver:
         if not symbol.is_defined:
             raise broken(
                 "O0151",
-                f"{self.elf.name}: instruction {slot} of section {section.name} names symbol '{symbol.name}' in special "
-                f"section {symbol.section:#x}",
+                f"{self.elf.name}: instruction {slot} of section {section.name} names symbol '{symbol.name}' "
+                f"in special section {symbol.section:#x}",
             )
         home = self.elf.sections[symbol.section]
         offset = symbol.value + addend

@@ -1,8 +1,8 @@
 """An object's ``.BTF`` and ``.BTF.ext``, with the blanks that clang leaves for the loader filled in.
 
 clang writes a DATASEC with size 0 and zero offsets for global variables (the relocations of ``.BTF`` tell where they
-are), and marks hidden functions as global. libbpf mends both (btf_fixup_datasec, bpf_object__sanitize_btf); so do we, so
-that every later station sees the types as the kernel wants them.
+are), and marks hidden functions as global. libbpf mends both (btf_fixup_datasec, bpf_object__sanitize_btf); so do we,
+so that every later station sees the types as the kernel wants them.
 """
 
 from __future__ import annotations
@@ -139,4 +139,5 @@ def with_changes(btf: Btf, changes: Mapping[int, BtfType]) -> Btf:
     if all(btf[type_id] == changed for type_id, changed in changes.items()):
         return btf
     start = btf.start_id
-    return Btf(tuple(changes.get(start + index, found) for index, found in enumerate(btf.own)), btf.base)
+    own = tuple(changes.get(start + index, found) for index, found in enumerate(btf.own))
+    return Btf(own, btf.base, byte_order=btf.byte_order, strings=btf.strings)
