@@ -67,7 +67,7 @@ def call(command: Command, attr: bytes) -> int:
     machine = platform.machine()
     if platform.system() != "Linux" or machine not in _SYSCALL_NUMBERS:
         raise UnsupportedError(
-            Diagnostic("E0101", f"bpf(2) is not known on {platform.system()} {machine}", help='use engine="vm"')
+            Diagnostic("E0201", f"bpf(2) is not known on {platform.system()} {machine}", help='use engine="vm"')
         )
     buffer = ctypes.create_string_buffer(attr.ljust(_ATTR_SIZE, b"\0"), _ATTR_SIZE)
     result = int(_libc().syscall(_SYSCALL_NUMBERS[machine], int(command), buffer, _ATTR_SIZE))
