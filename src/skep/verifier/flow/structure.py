@@ -105,8 +105,14 @@ def _local_fault(insn: Instruction, slot: int, masked_shifts: bool) -> Structure
     form = find_form(insn)
     if form is None:
         kernel = explain_illegal(insn)
-        rule = Flaw.REGISTER_NUMBER if kernel.endswith("is invalid") else Flaw.RESERVED_FIELD
-        return StructureViolation(Flaw.OPCODE if kernel.startswith("unknown") else rule, slot, kernel)
+        if kernel.startswith("unknown"):
+            return StructureViolation(Flaw.OPCODE, slot, kernel, {"opcode": insn.opcode})
+        if kernel.endswith("is invalid"):
+            return StructureViolation(Flaw.REGISTER_NUMBER, slot, kernel)
+        if insn.opcode & op.CLASS_MASK in (op.ALU, op.ALU64) and "BPF_END" not in kernel:
+            name = {op.NEG: "NEG", op.MOV: "MOV"}.get(insn.opcode & op.CODE_MASK, "ALU")
+            kernel = f"BPF_{name} uses reserved fields"
+        return StructureViolation(Flaw.RESERVED_FIELD, slot, kernel)
     if any(_register(name, insn) == 10 for name in form.writes):
         return StructureViolation(Flaw.FRAME_POINTER, slot, "frame pointer is read only")
     klass = insn.opcode & op.CLASS_MASK
@@ -237,6 +243,6 @@ def _bad_chains(code: Code, starts: list[int], _names: Mapping[str, int]) -> lis
         return []
     first, second = (chain[-2], chain[-1]) if loops else chain[MAX_FRAMES - 1 : MAX_FRAMES + 1]
     frames = MAX_FRAMES + 1 if loops else len(chain)
-    sentence = f"the call stack of {frames} frames is too deep !"
+    sentence = f"the call stack of {frames} frames is too deep"
     rule = Flaw.RECURSION if loops else Flaw.CALL_CHAIN
     return [StructureViolation(rule, calls[first][second], sentence, {"frames": frames, "chain": tuple(chain)})]

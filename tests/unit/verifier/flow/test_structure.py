@@ -52,7 +52,7 @@ STATIC: dict[str, tuple[list[Instruction], Flaw, int, str]] = {
     "skipped": ([ZERO, goto(1), ZERO, EXIT], Flaw.UNREACHABLE, 2, "unreachable insn 2"),
     "opcode": ([ZERO, Instruction(0xFF), EXIT], Flaw.OPCODE, 1, "unknown opcode ff"),
     "call outside": ([call(9), EXIT], Flaw.CALL_TARGET, 0, "call to invalid destination"),
-    "recursion": ([call(1), EXIT, call(-1), EXIT], Flaw.RECURSION, 2, "the call stack of 9 frames is too deep !"),
+    "recursion": ([call(1), EXIT, call(-1), EXIT], Flaw.RECURSION, 2, "the call stack of 9 frames is too deep"),
     "jump table": ([ZERO, Instruction(op.JMP | op.JA | op.X, 0), EXIT], Flaw.OPCODE, 1, "unknown opcode 0d"),
 }  # fmt: skip
 
