@@ -11,7 +11,7 @@ from typing import Any
 from skep import llvm
 from skep.errors import InternalError
 from skep.jit.cache import cache_key, read_cached, write_cached
-from skep.jit.module import build_module
+from skep.jit.module import Module, build_module
 from skep.jit.unit import Rows, map_symbol
 from skep.model.programs import VerifiedProgram
 
@@ -82,37 +82,45 @@ class NativeProgram:
         self.addresses = {}
 
 
+def compile_module(module: Module, runtime: bytes | None, exports: tuple[str, ...] = (ENTRY,), level: int = 2) -> Code:
+    """Machine code of a program, linked with the runtime's bitcode.
+
+    Args:
+        module: the program's IR.
+        runtime: bitcode of the C functions it calls; None: it calls none.
+        exports: what is wanted: ``skep_program``, or functions of the runtime that call it, with it inlined.
+        level: LLVM's optimisation level.
+    """
+    host = llvm.host()
+    facts = (CACHE_VERSION, host.version, host.triple, host.cpu, host.features, str(level), *exports)
+    key = cache_key(*facts, _identity(runtime), module.text)
+    cached = read_cached(key)
+    if cached is not None:
+        return Code(module.text, cached, exports, module.maps, from_cache=True)
+    prepared = None if runtime is None else prepare_runtime(runtime)
+    compiled = llvm.compile_module(
+        module.text, prepared, exports, level, check=lambda linked: _check_types(linked, module.declared)
+    )
+    write_cached(key, compiled.object_code)
+    return Code(module.text, compiled.object_code, exports, module.maps, from_cache=False)
+
+
 def compile_program(
     verified: VerifiedProgram,
     rows: Rows,
     runtime: bytes | None,
     map_sizes: Mapping[str, int],
-    loops: tuple[str, ...] = (),
+    exports: tuple[str, ...] = (ENTRY,),
     memory_size: int | None = None,
     level: int = 2,
 ) -> Code:
-    """Machine code of a program, linked with the runtime's bitcode.
+    """Both steps at once: :func:`build_module`, :func:`compile_module`."""
+    return compile_module(build_module(verified, rows, map_sizes, memory_size), runtime, exports, level)
 
-    Args:
-        rows: the vm's tables of C functions.
-        runtime: bitcode of those functions; None: none are needed.
-        map_sizes: bytes of memory of each map.
-        loops: functions of the runtime that call ``skep_program`` and are wanted with it inlined.
-        memory_size: see :func:`skep.jit.module.build_module`.
-        level: LLVM's optimisation level.
-    """
-    ir, declared, maps = build_module(verified, rows, map_sizes, memory_size)
-    exports = (ENTRY, *loops)
-    host = llvm.host()
-    facts = (CACHE_VERSION, host.version, host.triple, host.cpu, host.features, str(level), *exports)
-    key = cache_key(*facts, runtime or b"", ir)
-    cached = read_cached(key)
-    if cached is not None:
-        return Code(ir, cached, exports, maps, from_cache=True)
-    prepared = None if runtime is None else prepare_runtime(runtime)
-    compiled = llvm.compile_module(ir, prepared, exports, level, check=lambda module: _check_types(module, declared))
-    write_cached(key, compiled.object_code)
-    return Code(ir, compiled.object_code, exports, maps, from_cache=False)
+
+@lru_cache(maxsize=4)
+def _identity(runtime: bytes | None) -> str:
+    return cache_key(runtime or b"")
 
 
 def load_code(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from skep.isa.instruction import slots
 from skep.jit.blocks import find_blocks, is_helper_call, mark_live
@@ -16,9 +17,23 @@ from skep.model.programs import VerifiedProgram
 SWAPS = "\n".join(f"declare i{bits} @llvm.bswap.i{bits}(i{bits})" for bits in (16, 32, 64))
 
 
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A program as IR.
+
+    Attributes:
+        declared: the C functions it calls, with their LLVM types.
+        maps: names of the maps whose memory it refers to.
+    """
+
+    text: str = field(repr=False)
+    declared: Mapping[str, str]
+    maps: tuple[str, ...]
+
+
 def build_module(
     verified: VerifiedProgram, rows: Rows, map_sizes: Mapping[str, int], memory_size: int | None = None
-) -> tuple[str, dict[str, str], tuple[str, ...]]:
+) -> Module:
     """IR of a program.
 
     Args:
@@ -26,9 +41,6 @@ def build_module(
         rows: the vm's tables of C functions.
         map_sizes: bytes of memory of each map, from its header on.
         memory_size: r1 is a buffer of this size and r2 its size (``MemoryEntry``); None: r1 is a context.
-
-    Returns:
-        the text; the C functions it calls with their LLVM types; names of the maps whose memory it refers to.
 
     Raises:
         UnsupportedError: an instruction that this engine cannot run.
@@ -44,7 +56,7 @@ def build_module(
     declarations = [_declaration(symbol, prototype) for symbol, prototype in unit.declared.items()]
     attributes = "attributes #0 = { nounwind }"
     parts = [*globals_, *declarations, SWAPS, "declare void @llvm.trap()", *bodies, attributes, *alias_metadata()]
-    return "\n".join(parts) + "\n", dict(unit.declared), tuple(unit.used_maps)
+    return Module("\n".join(parts) + "\n", dict(unit.declared), tuple(unit.used_maps))
 
 
 def _open_unit(verified: VerifiedProgram, rows: Rows, memory_size: int | None) -> Unit:
