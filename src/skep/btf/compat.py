@@ -148,7 +148,8 @@ class Matcher:
     def have_same_layout(self, local_id: int, target_id: int, level: int = 2 * _MAX_LEVEL) -> bool:
         """Whether the same bytes mean the same in both: sizes, offsets, signs and member names.
 
-        Names of structs do not count; what pointers point to is not compared. For sharing a map with a program that was compiled elsewhere.
+        Names of structs do not count, and what pointers point to is not compared. For sharing a map with a program
+        that was compiled elsewhere.
         """
         key = (local_id, target_id)
         if key not in self._same:
