@@ -261,6 +261,7 @@ def _program(place: FunctionPlace, function: FunctionSpec) -> ProgramSpec:
     if found is None:
         note = f"section name '{section}' is not known: skep does not know what kind of program '{place.name}' is"
         return ProgramSpec(place.name, function, section, ProgType.UNSPEC, autoload=autoload, notes=(note,))
+    notes = (f"libbpf >= 1.0 refuses the section name '{section}'",) if found.legacy else ()
     return ProgramSpec(
         name=place.name,
         function=function,
@@ -271,4 +272,5 @@ def _program(place: FunctionPlace, function: FunctionSpec) -> ProgramSpec:
         sleepable=found.sleepable,
         frags=found.frags,
         autoload=autoload,
+        notes=notes,
     )

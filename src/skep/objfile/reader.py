@@ -17,7 +17,9 @@ from skep.objfile.relocations import Resolver
 from skep.objfile.typeinfo import TypeInfo, read_types
 
 _SUFFIXES: Final = (".bpf.o", ".bpf.c", ".o", ".c")
-_METADATA: Final = frozenset({"license", "version", ".BTF", ".BTF.ext", ".eh_frame", MAPS_SECTION})
+_METADATA: Final = frozenset(
+    {"license", "version", ".BTF", ".BTF.ext", ".eh_frame", MAPS_SECTION, ".xdp_run_config", "xdp_metadata"}
+)
 _UNSUPPORTED: Final = {
     ".struct_ops": "struct_ops maps ({name}) are not supported yet; kernel tables cannot be replaced through skep",
     ".addr_space.1": "arena variables ({name}) are not supported yet; use a map or plain global variables instead",
