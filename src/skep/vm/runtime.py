@@ -84,7 +84,7 @@ class Run(ctypes.Structure):
         ("redirect_ifindex", ctypes.c_uint32),
         ("redirect_flags", ctypes.c_uint32),
         ("hash_is_set", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
+        ("link", ctypes.c_uint32),
     )
 
 
@@ -170,7 +170,9 @@ def _compiled(arch: str) -> bytes:
     except OSError as error:
         raise _no_bitcode(f"{directory}: {error.strerror}", "set SKEP_CACHE to a directory you may write to") from error
     except native.BuildError as error:
-        raise _no_bitcode(str(error), "pip install 'skep[clang]', or set SKEP_CLANG to a clang of LLVM 15..22") from error
+        raise _no_bitcode(
+            str(error), "pip install 'skep[clang]', or set SKEP_CLANG to a clang of LLVM 15..22"
+        ) from error
     found = native.read(path, arch)
     if found is None:
         raise _no_bitcode("clang made something that is not bitcode", "set SKEP_CLANG to a clang of LLVM 15..22")

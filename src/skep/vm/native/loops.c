@@ -155,6 +155,7 @@ static INLINE s64 run_capture(struct skep_run *state, struct skep_job *job, int 
         run->data = run->data_meta = data;
         run->data_end = data + r.captured;
         run->net = (u32)link;
+        run->link = 0;
         run->tail_calls = 0;
         run->hash_is_set = 0;
         run->now_ns = job->capture_clock ? r.time_ns : 0;
@@ -168,6 +169,7 @@ static INLINE s64 run_capture(struct skep_run *state, struct skep_job *job, int 
             if (skip_link && r.captured >= link) {
                 run->data = run->data_meta = data + link;
                 run->net = 0;
+                run->link = (u32)link;
                 ctx.skb.len -= (u32)link;
             }
         }
@@ -289,6 +291,7 @@ static INLINE s64 test_skb_bounds(struct skep_run *run, struct skep_test *test, 
     run->data = run->data_meta = start + link;
     run->data_end = start + test->length;
     run->net = link ? 0 : ETH_HLEN;
+    run->link = (u32)link;
     ctx->len = (u32)packet_length(run);
     return 0;
 }

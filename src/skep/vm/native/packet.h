@@ -17,6 +17,7 @@ enum {
 INLINE u8 *skep_packet_data(struct skep_run *run) { return run->data; }
 INLINE u8 *skep_packet_data_end(struct skep_run *run) { return run->data_end; }
 INLINE u8 *skep_packet_data_meta(struct skep_run *run) { return run->data_meta; }
+INLINE void *skep_run_context(struct skep_run *run) { return run->ctx; }
 
 static INLINE u64 packet_length(struct skep_run *run) { return (u64)(run->data_end - run->data); }
 static INLINE int is_xdp(struct skep_run *run) { return run->prog_type == PROG_XDP; }

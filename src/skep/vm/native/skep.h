@@ -106,7 +106,7 @@ struct skep_run {
     u32 redirect_ifindex;   /* set by bpf_redirect() and bpf_redirect_map() */
     u32 redirect_flags;
     u32 hash_is_set;
-    u32 reserved;
+    u32 link; /* bytes of link header before data (programs that start at the network header) */
 };
 
 /* The contexts of the kernel's interface (uapi linux/bpf.h). Pointer fields are 32 bits wide there; the JIT and the
