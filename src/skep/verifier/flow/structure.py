@@ -27,12 +27,15 @@ _GOTOX = op.JMP | op.JA | op.X  # a jump through a table (Linux 6.19): where it 
 
 
 class Flaw(StrEnum):
-    """What can be wrong with the text of a program: one row of the catalogue of messages each (explain/rules)."""
+    """What can be wrong with the text of a program: one row of the catalogue of messages each (explain/rules).
+
+    A member with the same value as one of requirements.kinds.Rule is the same finding and has the same row.
+    """
 
     EMPTY = "empty"
     TOO_LARGE = "too_large"  # insns
     TOO_MANY_SUBPROGRAMS = "too_many_subprograms"
-    OPCODE = "opcode"  # opcode
+    OPCODE = "unknown_opcode"  # opcode
     RESERVED_FIELD = "reserved_field"
     REGISTER_NUMBER = "register_number"
     JUMP_RANGE = "jump_range"  # target

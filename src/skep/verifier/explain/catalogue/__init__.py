@@ -1,0 +1,21 @@
+"""All messages of the verifier, one module per theme; numbers go by theme as well: V01 text, V02 registers, V03 memory,
+V04 calls, V05 leaving, V06 effort, V09 what skep does not do yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from skep.verifier.explain.catalogue import calls, leaving, memory, registers, structure
+from skep.verifier.explain.entry import Entry
+
+#: All rows, by code.
+ENTRIES: tuple[Entry, ...] = tuple(
+    sorted(
+        (*structure.ENTRIES, *registers.ENTRIES, *memory.ENTRIES, *calls.ENTRIES, *leaving.ENTRIES),
+        key=lambda entry: entry.code,
+    )
+)
+
+#: The row of a Rule or Flaw. Members of the two with one value are one finding.
+BY_RULE: Mapping[str, Entry] = MappingProxyType({entry.rule.value: entry for entry in ENTRIES})

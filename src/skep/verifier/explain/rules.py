@@ -1,0 +1,215 @@
+"""From a violation to a Diagnostic: look up the row of the catalogue and put in what is known of the case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from skep.abi.helpers import HELPERS
+from skep.diagnostics import Diagnostic, Span
+from skep.isa import opcodes as op
+from skep.isa.disassembler import disassemble
+from skep.isa.instruction import Instruction, slots
+from skep.model.programs import LinkedProgram
+from skep.verifier.explain.catalogue import BY_RULE
+from skep.verifier.explain.entry import fill
+from skep.verifier.explain.slice import makers
+from skep.verifier.flow.structure import StructureViolation
+from skep.verifier.requirements.kinds import Rule, Violation
+
+_WITHOUT = "write it without, or load the program on the kernel engine, which decides itself"
+
+# The kernel's names of values (reg_type_str), as people say them.
+_PHRASES = {
+    "scalar": "a number",
+    "not_init": "not set",
+    "ctx": "the context",
+    "fp": "an address in the stack",
+    "pkt": "a pointer into the packet",
+    "pkt_meta": "a pointer to the packet's metadata",
+    "pkt_end": "the end of the packet",
+    "map_value": "a pointer to a map's value",
+    "map_key": "a pointer to a map's key",
+    "map_ptr": "a map",
+    "mem": "a pointer to memory",
+    "ringbuf_mem": "a ring buffer record",
+    "func": "the address of a function",
+    "sock": "a socket",
+    "sock_common": "a socket",
+    "tcp_sock": "a TCP socket",
+    "flow_keys": "the flow keys",
+    "ptr_": "a pointer to a kernel object",
+}
+_OR_NULL = "_or_null"
+
+_USES = {
+    "read": "read",
+    "write": "written",
+    "atomic": "changed atomically",
+    "atomic_load": "read atomically",
+    "atomic_store": "written atomically",
+}
+_EVENTS = {
+    "exit": "the program ends here",
+    "tail_call": "a tail call never comes back to release it",
+    "ld_abs": "a legacy packet load may end the program",
+}
+_CALL = op.JMP | op.CALL
+
+
+def diagnose(violation: Violation | StructureViolation, linked: LinkedProgram, trace: Sequence[int] = ()) -> Diagnostic:
+    """What to tell the user about a violation.
+
+    Args:
+        linked: the program; its line information gives the place in the source.
+        trace: slots of the failing path, oldest first, the last one that of the violation. Gives reasons; may be empty.
+    """
+    entry = BY_RULE[violation.rule.value]
+    code = slots(linked.insns)
+    known = _known(violation, linked, code, trace)
+    what = next((text for text in (fill(t, known) for t in entry.what) if text is not None), entry.title)
+    help_text = fill(entry.help, known) if entry.help else None
+    if violation.rule is Rule.UNSUPPORTED and not known.get("instead"):
+        help_text = _WITHOUT
+    place = find_span(linked, violation.slot)
+    shown = _instruction_text(code, violation.slot)
+    label = fill(entry.label, known) if entry.label else None
+    return Diagnostic(
+        code=entry.code,
+        what=what,
+        span=place,
+        label=f"{label} ({shown})" if label and shown else label or shown,
+        program=linked.name,
+        insn=violation.slot if violation.slot >= 0 else None,
+        why=tuple(text for text in (fill(t, known) for t in entry.why) if text),
+        help=help_text,
+        kernel=violation.kernel if entry.said_by_kernel else None,
+    )
+
+
+def find_span(linked: LinkedProgram, slot: int) -> Span | None:
+    """The source line an instruction was compiled from: the last that starts at or before it, in its function."""
+    start = max((sub.start for sub in linked.subprograms if sub.start <= slot), default=0)
+    for candidate in range(slot, start - 1, -1):
+        span = linked.lines.get(candidate)
+        if span is not None:
+            return span
+    return None
+
+
+def _place(linked: LinkedProgram, slot: int) -> str:
+    """``line 15`` or, where no source is known, ``instruction 7``."""
+    span = find_span(linked, slot)
+    return f"line {span.line}" if span is not None else f"instruction {slot}"
+
+
+def _instruction_text(code: Sequence[Instruction | None], slot: int) -> str | None:
+    insn = code[slot] if 0 <= slot < len(code) else None
+    return None if insn is None else f"instruction {slot}: {disassemble(insn, slot)}"
+
+
+def phrase(name: str) -> str:
+    """The kernel's name of a kind of value, in words: ``map_value_or_null`` is a pointer that may be NULL."""
+    if name.endswith(_OR_NULL):
+        return f"{_PHRASES.get(name.removesuffix(_OR_NULL), name)} that may be NULL"
+    return _PHRASES.get(name, name)
+
+
+def _known(
+    violation: Violation | StructureViolation,
+    linked: LinkedProgram,
+    code: Sequence[Instruction | None],
+    trace: Sequence[int],
+) -> dict[str, str]:
+    """Everything that texts may mention, as text."""
+    values: Mapping[str, object] = violation.values
+    known = {key: _as_text(value) for key, value in values.items() if value is not None and value != ""}
+    known["prog_type"] = linked.prog_type.name.lower()
+    reg = violation.reg if isinstance(violation, Violation) else None
+    if reg is not None:
+        known |= {"reg": f"r{reg}", "number": str(reg)}
+        known |= _history(linked, code, trace, reg)
+    for key, derive in _DERIVED.items():
+        text = derive(values, linked)
+        if text is not None:
+            known[key] = text
+    return known
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, (tuple, list)):
+        return ", ".join(str(item) for item in value)
+    return str(value)
+
+
+def _derive_helper(values: Mapping[str, object], _linked: LinkedProgram) -> str | None:
+    helper = values.get("helper")
+    row = HELPERS.get(helper) if isinstance(helper, int) else None
+    if row is not None:
+        return row.name
+    return None if helper is None else str(helper)
+
+
+def _derive_last(values: Mapping[str, object], _linked: LinkedProgram) -> str | None:
+    offset, size = values.get("offset"), values.get("size")
+    return str(offset + size - 1) if isinstance(offset, int) and isinstance(size, int) else None
+
+
+def _derive_acquired(values: Mapping[str, object], linked: LinkedProgram) -> str | None:
+    slot = values.get("acquired_at")
+    return _place(linked, slot) if isinstance(slot, int) else None
+
+
+def _from_table(key: str, table: Mapping[str, str]) -> Callable[[Mapping[str, object], LinkedProgram], str | None]:
+    def derive(values: Mapping[str, object], _linked: LinkedProgram) -> str | None:
+        return table.get(str(values.get(key)))
+
+    return derive
+
+
+def _derive_pointer(values: Mapping[str, object], _linked: LinkedProgram) -> str | None:
+    name = values.get("pointer")
+    return None if name is None else phrase(str(name))
+
+
+def _derive_opcode(values: Mapping[str, object], _linked: LinkedProgram) -> str | None:
+    opcode = values.get("opcode")
+    return f"{opcode:#04x}" if isinstance(opcode, int) else None
+
+
+def _derive_limit(values: Mapping[str, object], _linked: LinkedProgram) -> str | None:
+    width = values.get("width")
+    return str(width - 1) if isinstance(width, int) else None
+
+
+_DERIVED: dict[str, Callable[[Mapping[str, object], LinkedProgram], str | None]] = {
+    "helper": _derive_helper,
+    "last": _derive_last,
+    "acquired_place": _derive_acquired,
+    "pointer_phrase": _derive_pointer,
+    "opcode_hex": _derive_opcode,
+    "max_amount": _derive_limit,
+    "use_past": _from_table("use", _USES),
+    "event_phrase": _from_table("event", _EVENTS),
+}
+
+
+def _history(
+    linked: LinkedProgram, code: Sequence[Instruction | None], trace: Sequence[int], reg: int
+) -> dict[str, str]:
+    """How the register got its value on this path: texts for ``origin`` and ``clobbered``."""
+    made = makers(code, trace, reg) if trace else []
+    insn = code[made[-1]] if made else None
+    if insn is None:
+        return {}
+    place = _place(linked, made[-1])
+    if insn.opcode == _CALL:
+        if reg in range(1, 6) and len(made) == 1:
+            return {"clobbered": place}
+        row = HELPERS.get(insn.imm) if insn.src == op.CALL_HELPER else None
+        if row is None:
+            return {"origin": f"it is the result of the call at {place}"}
+        if row.returns.value.endswith(_OR_NULL):
+            when = "when the key is absent" if "lookup" in row.name else "when there is none"
+            return {"origin": f"{row.name}() at {place} returns NULL {when}"}
+        return {"origin": f"it is the result of {row.name}() at {place}"}
+    return {"origin": f"it comes from {place}: {disassemble(insn, made[-1])}"}
