@@ -1,5 +1,5 @@
-"""The native half of the vm, as Python sees it: the bitcode that programs are linked with, and the same code compiled once
-for Python's own calls (map operations, the packet loop around interpreted programs, tests).
+"""The native half of the vm, as Python sees it: the bitcode that programs are linked with, and the same code compiled
+once for Python's own calls (map operations, the packet loop around interpreted programs, tests).
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any
 from skep import llvm
 from skep.diagnostics import Diagnostic
 from skep.errors import EngineError, UnsupportedError
-from skep.jit.cache import cache_key, read_cached, write_cached
-from skep.jit.compile import prepare_runtime
+from skep.jit.native import Lowering, Native, Returns
+from skep.vm.helpers.table import CONTEXT, FIELDS, LOAD_PACKET, NATIVES
 from skep.vm.native import bitcode as native
 
 #: Functions of libc that the bitcode calls. LLVM finds them in the process; listed so that a test can tell a new one.
 HOST_SYMBOLS = frozenset(
-    "clock_gettime sched_yield kill __errno_location getuid getgid getpid syscall prctl process_vm_readv "
-    "memcpy memmove memset memcmp bcmp".split()
+    {"clock_gettime", "sched_yield", "kill", "__errno_location", "getuid", "getgid", "getpid", "syscall", "prctl"}
+    | {"process_vm_readv", "memcpy", "memmove", "memset", "memcmp", "bcmp"}
 )
 
 TABLE_SIZE = 65536  # SKEP_TABLE_SIZE in skep.h
@@ -48,6 +48,22 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "skep_test_packet": (_S64, _P, _P),
     "skep_sizeof_run": (_U64,),
 }
+
+_TOKENS = {"run": _P, "ctx": _P, "map": _P}
+_RESULTS = {Returns.I64: _U64, Returns.PTR: _U64, Returns.VOID: None}
+
+
+def _rows() -> dict[str, Native]:
+    """Every C function that a table names, by symbol."""
+    rows = [*NATIVES.values(), *FIELDS.values(), LOAD_PACKET, CONTEXT]
+    return {native.symbol: native for native in rows if native.lowering is not Lowering.INLINE_LOOP}
+
+
+def _prototype(native: Native) -> tuple[Any, ...]:
+    """The ctypes of a row; pointers as numbers, both ways."""
+    sizes = {"key_size", "value_size", "max_entries", "map_flags"}
+    return (_RESULTS[native.returns], *(_U32 if p in sizes else _TOKENS.get(p, _U64) for p in native.params))
+
 
 # Where no program is linked in, the loops call through the first field of skep_run.
 _STUB = """
@@ -185,16 +201,19 @@ def _no_bitcode(why: str, advice: str) -> EngineError:
 
 
 class Runtime:
-    """The native half compiled for this process: functions as attributes by name, and the process-wide tables.
+    """The native half compiled for this process: functions by name, and the process-wide tables.
 
     Attributes:
+        functions: what PROTOTYPES names, and the C function of every row of helpers.table (numbers in and out).
+        symbols: addresses of functions that programs call here instead of having a copy of their own.
         host: a run state for calls from Python that touch no per-CPU state; its pid marks locks.
     """
 
     def __init__(self) -> None:
-        self._library = llvm.link_object(_object_code(), {}, PROTOTYPES)
+        prototypes = {**PROTOTYPES, **{name: _prototype(native) for name, native in _rows().items()}}
+        self._library = llvm.link_object(_object_code(), {}, prototypes)
         self.functions: dict[str, Any] = {
-            name: ctypes.CFUNCTYPE(*prototype)(self._library.addresses[name]) for name, prototype in PROTOTYPES.items()
+            name: ctypes.CFUNCTYPE(*prototype)(self._library.addresses[name]) for name, prototype in prototypes.items()
         }
         if self.functions["skep_sizeof_run"]() != ctypes.sizeof(Run):
             raise EngineError(Diagnostic(code="E0103", what="the native half does not fit this version of skep"))
@@ -262,18 +281,6 @@ class Table:
 def possible_cpus() -> int:
     """How many values an element of a per-CPU map has."""
     return os.cpu_count() or 1
-
-
-def _object_code() -> bytes:
-    """Machine code of the whole runtime, from the cache if it was made before on such a machine."""
-    source = bitcode()
-    host = llvm.host()
-    key = cache_key("runtime", host.version, host.triple, host.cpu, host.features, _STUB, source, *sorted(PROTOTYPES))
-    cached = read_cached(key)
-    if cached is None:
-        cached = llvm.compile_module(_STUB, prepare_runtime(source), PROTOTYPES).object_code
-        write_cached(key, cached)
-    return cached
 
 
 _runtime: Runtime | None = None

@@ -8,7 +8,6 @@ import llvmlite.binding as binding
 
 from skep import llvm
 from skep.abi.helpers import HELPERS
-from skep.jit.compile import prepare_runtime
 from skep.jit.native import PARAM_TOKENS, Lowering
 from skep.vm.helpers.refused import REFUSED
 from skep.vm.helpers.table import CONTEXT, FIELDS, LOAD_PACKET, NATIVES
@@ -30,7 +29,7 @@ def test_every_helper_is_done_or_refused_with_a_reason() -> None:
 
 
 def test_rows_have_the_types_of_the_c_functions() -> None:
-    module = binding.parse_bitcode(prepare_runtime(bitcode()))
+    module = binding.parse_bitcode(bitcode())
     for native in [*NATIVES.values(), *FIELDS.values(), LOAD_PACKET, CONTEXT]:
         assert set(native.params) <= PARAM_TOKENS
         if native.lowering is Lowering.INLINE_LOOP:
@@ -42,6 +41,6 @@ def test_rows_have_the_types_of_the_c_functions() -> None:
 
 
 def test_only_known_host_functions_are_called() -> None:
-    text = llvm.disassemble(prepare_runtime(bitcode()))
+    text = llvm.disassemble(bitcode())
     declared = {name for name in re.findall(r"^declare .*?@([\w.]+)\(", text, re.M) if not name.startswith("llvm.")}
     assert declared <= HOST_SYMBOLS | {"skep_program"}

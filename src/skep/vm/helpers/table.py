@@ -1,7 +1,7 @@
 """Which C function of native/ a helper call becomes, by helper and map type.
 
-Rows with a map type take the map's sizes as constants, so that LLVM specialises them; rows with None hold for every other
-map and look at the map's header.
+Rows with a map type take the map's sizes as constants, so that LLVM specialises them; rows with None hold for every
+other map and look at the map's header.
 """
 
 from __future__ import annotations

@@ -15,10 +15,10 @@ from pathlib import Path
 
 SOURCES = Path(__file__).resolve().parent
 ARCHITECTURES = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-gnu"}
-FLAGS = (
+FLAGS = shlex.split(
     "-std=gnu17 -O2 -emit-llvm -c -g0 -ffreestanding -nostdinc -fno-strict-aliasing -fwrapv -fno-stack-protector "
     "-fno-exceptions -fno-asynchronous-unwind-tables -fno-unwind-tables -fPIC -Wall -Wno-unused-function"
-).split()
+)
 ARCHITECTURE_FLAGS = {"x86_64": [], "aarch64": ["-mno-outline-atomics"]}
 HASH_DIGITS = 64
 _TIMEOUT_S = 120
