@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +104,12 @@ def disassemble(bitcode: bytes) -> str:
             raise InternalError(f"LLVM cannot read the runtime's bitcode: {error}") from error
 
 
+def function_types(bitcode: bytes) -> dict[str, str]:
+    """LLVM types (``result (parameters)``, without attributes) of all functions in bitcode."""
+    with _lock:
+        return {function.name: str(function.global_value_type) for function in _load().parse_bitcode(bitcode).functions}
+
+
 def assemble(text: str) -> bytes:
     """IR text as bitcode."""
     with _lock:
@@ -126,40 +132,21 @@ class Compiled:
     assembly: str
 
 
-def compile_module(
-    text: str,
-    bitcode: bytes | None,
-    exports: Iterable[str],
-    level: int = 2,
-    listings: bool = False,
-    check: Callable[[Any], None] | None = None,
-) -> Compiled:
-    """Optimise IR text, linked with bitcode, for this machine.
+def compile_module(text: str, exports: Iterable[str], level: int = 2, listings: bool = False) -> Compiled:
+    """Optimise IR text for this machine and make object code of it.
 
     Args:
         text: the module's IR.
-        bitcode: linked in; what ``exports`` do not reach is dropped before optimising, so it costs nothing.
-        exports: symbols that stay visible.
-        level: 0 to 3, as clang's -O.
+        exports: symbols that stay visible; what they do not reach is dropped before optimising, so it costs little.
+        level: 0 to 3, as clang's -O; 0 is for IR that is optimised already.
         listings: also give the optimised IR and assembly.
-        check: looks at the module after parsing, before linking.
     """
     with _lock:
         binding, facts = _load(), host()
         module = _parse(text)
         module.triple, module.data_layout = facts.triple, facts.data_layout
-        machine = _target_machine(level)
-        if bitcode is not None:
-            try:
-                runtime = binding.parse_bitcode(bitcode)
-                runtime.triple, runtime.data_layout = facts.triple, facts.data_layout
-                module.link_in(runtime)
-            except RuntimeError as error:
-                raise InternalError(f"LLVM cannot link a program with the runtime: {error}") from error
-        if check is not None:
-            check(module)
+        machine = _target_machine(max(level, 1))
         _internalize(module, frozenset(exports))
-        _verify(module)
         options = binding.create_pipeline_tuning_options(speed_level=level)
         options.loop_vectorization = options.slp_vectorization = level >= 2
         options.loop_interleaving = options.loop_unrolling = level >= 2
@@ -167,6 +154,7 @@ def compile_module(
         prune = binding.create_new_module_pass_manager()
         prune.add_global_dead_code_eliminate_pass()
         prune.run(module, builder)
+        _verify(module)
         builder.getModulePassManager().run(module, builder)
         return Compiled(
             object_code=bytes(machine.emit_object(module)),
@@ -177,8 +165,8 @@ def compile_module(
 
 def _internalize(module: Any, exports: frozenset[str]) -> None:
     for item in itertools.chain(module.functions, module.global_variables):
-        if not item.is_declaration and item.name not in exports and not item.name.startswith("llvm."):
-            item.linkage = "internal"
+        if not item.is_declaration and not item.name.startswith("llvm."):
+            item.linkage = "external" if item.name in exports else "internal"
 
 
 def _verify(module: Any) -> None:

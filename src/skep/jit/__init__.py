@@ -1,6 +1,7 @@
 """The just-in-time compiler: a verified program becomes LLVM IR, then machine code, linked with the vm's C."""
 
-from skep.jit.compile import ENTRY, Code, NativeProgram, compile_module, compile_program, load_code
+from skep.jit.compile import Code, NativeProgram, compile_module, compile_program, compile_runtime, load_code
+from skep.jit.library import ENTRY
 from skep.jit.module import Module, build_module
 from skep.jit.native import Lowering, Native, Returns
 from skep.jit.unit import Rows
@@ -17,5 +18,6 @@ __all__ = [
     "build_module",
     "compile_module",
     "compile_program",
+    "compile_runtime",
     "load_code",
 ]

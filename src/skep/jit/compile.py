@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from skep import llvm
 from skep.errors import InternalError
 from skep.jit.cache import cache_key, read_cached, write_cached
-from skep.jit.module import Module, build_module
+from skep.jit.library import ENTRY, prepared_text, read_library
+from skep.jit.module import INTRINSICS, Module, build_module
 from skep.jit.unit import Rows, map_symbol
 from skep.model.programs import VerifiedProgram
 
-ENTRY = "skep_program"
 CACHE_VERSION = "1"
 
 
@@ -24,15 +22,13 @@ class Code:
     """A program's object code, not yet in memory, and what it wants from the outside.
 
     Attributes:
-        ir: the IR as generated, before linking and optimising.
-        maps: names of the maps whose addresses it needs.
+        module: the IR it was made from.
         from_cache: the optimiser did not run.
     """
 
-    ir: str
+    module: Module
     object_code: bytes
     exports: tuple[str, ...]
-    maps: tuple[str, ...]
     from_cache: bool
 
 
@@ -72,8 +68,8 @@ class NativeProgram:
 
     def _listings(self) -> llvm.Compiled:
         if self._listing is None:
-            runtime = None if self._runtime is None else prepare_runtime(self._runtime)
-            self._listing = llvm.compile_module(self._code.ir, runtime, (ENTRY,), listings=True)
+            text = _whole_text(self._code.module, self._runtime, (ENTRY,))
+            self._listing = llvm.compile_module(text, (ENTRY,), listings=True)
         return self._listing
 
     def close(self) -> None:
@@ -91,18 +87,36 @@ def compile_module(module: Module, runtime: bytes | None, exports: tuple[str, ..
         exports: what is wanted: ``skep_program``, or functions of the runtime that call it, with it inlined.
         level: LLVM's optimisation level.
     """
-    host = llvm.host()
-    facts = (CACHE_VERSION, host.version, host.triple, host.cpu, host.features, str(level), *exports)
-    key = cache_key(*facts, _identity(runtime), module.text)
+    key = cache_key(*_machine(), str(level), *exports, _identity(runtime), module.text)
     cached = read_cached(key)
     if cached is not None:
-        return Code(module.text, cached, exports, module.maps, from_cache=True)
-    prepared = None if runtime is None else prepare_runtime(runtime)
-    compiled = llvm.compile_module(
-        module.text, prepared, exports, level, check=lambda linked: _check_types(linked, module.declared)
-    )
+        return Code(module, cached, exports, from_cache=True)
+    compiled = llvm.compile_module(_whole_text(module, runtime, exports), exports, level)
     write_cached(key, compiled.object_code)
-    return Code(module.text, compiled.object_code, exports, module.maps, from_cache=False)
+    return Code(module, compiled.object_code, exports, from_cache=False)
+
+
+def _machine() -> tuple[str, ...]:
+    """What the code depends on beside its source."""
+    host = llvm.host()
+    return (CACHE_VERSION, host.version, host.triple, host.cpu, host.features)
+
+
+def _whole_text(module: Module, runtime: bytes | None, exports: tuple[str, ...]) -> str:
+    """The program's IR with the C functions that it needs and that need it."""
+    loops = [name for name in exports if name != ENTRY]
+    if runtime is None:
+        if module.declared or loops:
+            raise InternalError("a program that calls C functions is compiled without them")
+        return module.text
+    library = read_library(runtime)
+    for symbol, prototype in module.declared.items():
+        function = library.functions.get(symbol)
+        if function is None:
+            raise InternalError(f"{symbol} is named by a table of natives, but is not in the runtime")
+        if function.type != prototype:
+            raise InternalError(f"{symbol} is {function.type} in the runtime, but a table of natives says {prototype}")
+    return module.text + library.closure([*module.declared, *loops], INTRINSICS)
 
 
 def compile_program(
@@ -130,42 +144,31 @@ def load_code(
 
     Args:
         map_addresses: where each map's memory is.
-        host: addresses of further functions that the runtime calls (libc is found without).
+        host: addresses of the runtime's functions that are not compiled with each program (libc is found without).
     """
-    symbols = {map_symbol(name): map_addresses[name] for name in code.maps}
-    return NativeProgram(llvm.link_object(code.object_code, {**host, **symbols}, code.exports), code, runtime)
+    symbols = {map_symbol(name): map_addresses[name] for name in code.module.maps}
+    called = {name: address for name, address in host.items() if name.encode() in code.object_code}
+    return NativeProgram(llvm.link_object(code.object_code, called | symbols, code.exports), code, runtime)
 
 
-_CPU_ATTRIBUTES = re.compile(r'"(?:target-cpu|target-features|tune-cpu|min-legal-vector-width|probe-stack)"="[^"]*" ?')
-_NO_OPTIMISATION = re.compile(r"\b(optnone|uwtable(\([a-z]+\))?)\b ?")
+def compile_runtime(bitcode: bytes, stub: str, exports: Iterable[str]) -> tuple[bytes, tuple[str, ...]]:
+    """The whole runtime, compiled once for the process (and kept in the cache).
 
+    Args:
+        stub: IR that defines ``skep_program`` for the runtime's own loops.
+        exports: functions that Python calls.
 
-@lru_cache(maxsize=4)
-def prepare_runtime(bitcode: bytes) -> bytes:
-    """The runtime's bitcode without the CPU that clang wrote into every function.
-
-    LLVM inlines a function only into code for the same CPU features, and ours is for this machine.
+    Returns:
+        object code, and the names it defines: ``exports`` and the functions that programs call there.
     """
-    host = llvm.host()
-    key = cache_key(CACHE_VERSION, host.version, "runtime", bitcode)
+    wanted = tuple(exports)
+    key = cache_key(*_machine(), "runtime", stub, bitcode, *wanted)
     cached = read_cached(key)
     if cached is not None:
-        return cached
-    lines = llvm.disassemble(bitcode).split("\n")
-    for number, line in enumerate(lines):
-        if line.startswith("attributes #"):
-            lines[number] = _NO_OPTIMISATION.sub("", _CPU_ATTRIBUTES.sub("", line))
-    prepared = llvm.assemble("\n".join(lines))
-    write_cached(key, prepared)
-    return prepared
-
-
-def _check_types(module: Any, declared: Mapping[str, str]) -> None:
-    """The C functions must have the types that the tables say: a call with another type would be undefined."""
-    for symbol, prototype in declared.items():
-        function = module.get_function(symbol)
-        actual = str(function.global_value_type)
-        if actual != prototype:
-            raise InternalError(f"{symbol} is {actual} in the runtime, but a table of natives says {prototype}")
-        if function.is_declaration:
-            raise InternalError(f"{symbol} is named by a table of natives, but is not in the runtime")
+        names, _, code = cached.partition(b"\n")
+        return code, tuple(names.decode().split())
+    defined = tuple(dict.fromkeys((*wanted, *read_library(bitcode).outlined)))
+    # It is optimised already, by the clang that made it; what is left is to make machine code of it.
+    compiled = llvm.compile_module(prepared_text(bitcode) + stub, defined, level=0)
+    write_cached(key, " ".join(defined).encode() + b"\n" + compiled.object_code)
+    return compiled.object_code, defined

@@ -16,16 +16,20 @@ SCOPES = {Region.PACKET: 1, Region.MAP_VALUE: 2, Region.CONTEXT: 3}
 RMW = {op.ATOMIC_ADD: "add", op.ATOMIC_OR: "or", op.ATOMIC_AND: "and", op.ATOMIC_XOR: "xor"}
 
 
+_FIRST_NODE = 900000  # far from the numbers of the runtime's metadata, which is put into the same text
+_ALL_REGIONS = _FIRST_NODE + 30
+
+
 def alias_metadata() -> list[str]:
     """The module's metadata nodes that :func:`alias_suffix` refers to (LLVM LangRef, alias.scope)."""
-    lines = ['!0 = distinct !{!0, !"regions"}']
-    numbers = SCOPES.values()
-    for region, number in SCOPES.items():
-        lines.append(f'!{number} = distinct !{{!{number}, !0, !"{region.value}"}}')
-        lines.append(f"!{number + 10} = !{{!{number}}}")
-        others = ", ".join(f"!{other}" for other in numbers if other != number)
-        lines.append(f"!{number + 20} = !{{{others}}}")
-    lines.append("!30 = !{" + ", ".join(f"!{number}" for number in numbers) + "}")
+    lines = [f'!{_FIRST_NODE} = distinct !{{!{_FIRST_NODE}, !"regions"}}']
+    scopes = {region: _FIRST_NODE + number for region, number in SCOPES.items()}
+    for region, scope in scopes.items():
+        lines.append(f'!{scope} = distinct !{{!{scope}, !{_FIRST_NODE}, !"{region.value}"}}')
+        lines.append(f"!{scope + 10} = !{{!{scope}}}")
+        others = ", ".join(f"!{other}" for other in scopes.values() if other != scope)
+        lines.append(f"!{scope + 20} = !{{{others}}}")
+    lines.append(f"!{_ALL_REGIONS} = !{{" + ", ".join(f"!{scope}" for scope in scopes.values()) + "}")
     return lines
 
 
@@ -35,8 +39,8 @@ def alias_suffix(access: Access | None) -> str:
         return ""
     number = SCOPES.get(access.region)
     if number is not None:
-        return f", !alias.scope !{number + 10}, !noalias !{number + 20}"
-    return ", !noalias !30" if access.region is Region.STACK else ""
+        return f", !alias.scope !{_FIRST_NODE + number + 10}, !noalias !{_FIRST_NODE + number + 20}"
+    return f", !noalias !{_ALL_REGIONS}" if access.region is Region.STACK else ""
 
 
 def emit_load(body: Body, insn: Instruction, access: Access | None, yields_pointer: bool) -> None:

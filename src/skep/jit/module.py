@@ -14,12 +14,15 @@ from skep.jit.routine import Writer
 from skep.jit.unit import Rows, Unit, constant_symbol, map_symbol
 from skep.model.programs import VerifiedProgram
 
-SWAPS = "\n".join(f"declare i{bits} @llvm.bswap.i{bits}(i{bits})" for bits in (16, 32, 64))
+INTRINSICS = {
+    **{f"llvm.bswap.i{bits}": f"declare i{bits} @llvm.bswap.i{bits}(i{bits})" for bits in (16, 32, 64)},
+    "llvm.trap": "declare void @llvm.trap()",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """A program as IR.
+    """A program as IR, complete but for the C functions it calls.
 
     Attributes:
         declared: the C functions it calls, with their LLVM types.
@@ -53,9 +56,7 @@ def build_module(
     bodies = [Writer(unit, kinds, routine, routine.start == entry).text() for routine in unit.routines.values()]
     globals_ = [_external(name, map_sizes[name]) for name in unit.used_maps]
     globals_ += [_constant(name, verified.linked.maps[name].contents or b"") for name in unit.used_constants]
-    declarations = [_declaration(symbol, prototype) for symbol, prototype in unit.declared.items()]
-    attributes = "attributes #0 = { nounwind }"
-    parts = [*globals_, *declarations, SWAPS, "declare void @llvm.trap()", *bodies, attributes, *alias_metadata()]
+    parts = [*globals_, *INTRINSICS.values(), *bodies, *alias_metadata()]
     return Module("\n".join(parts) + "\n", dict(unit.declared), tuple(unit.used_maps))
 
 
@@ -114,8 +115,3 @@ def _external(name: str, size: int) -> str:
 def _constant(name: str, contents: bytes) -> str:
     text = "".join(f"\\{byte:02X}" for byte in contents)
     return f'@"{constant_symbol(name)}" = internal constant [{len(contents)} x i8] c"{text}", align 64'
-
-
-def _declaration(symbol: str, prototype: str) -> str:
-    returns, _, parameters = prototype.partition(" ")
-    return f"declare {returns} @{symbol}{parameters}"

@@ -65,11 +65,11 @@ class Writer:
 
     def _head(self) -> str:
         if self.is_entry:
-            return "i64 @skep_program(ptr noundef nonnull %run, ptr noundef nonnull %ctx) #0"
+            return "i64 @skep_program(ptr noundef nonnull %run, ptr noundef nonnull %ctx) nounwind"
         returns, types = signature(self.routine)
         arguments = [f"{kind} %a{number}" for number, kind in enumerate(types, 1)]
         hidden = ["ptr %run"] if self.routine.callback else ["ptr %run", "ptr %ctx"]
-        return f"internal {returns} @{self.routine.name}({', '.join(hidden + arguments)}) #0"
+        return f"internal {returns} @{self.routine.name}({', '.join(hidden + arguments)}) nounwind"
 
     def _result_type(self) -> str:
         return "i64" if self.is_entry else signature(self.routine)[0]

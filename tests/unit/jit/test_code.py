@@ -116,7 +116,7 @@ def test_a_dead_branch_traps_and_live_code_runs(run: Run) -> None:
         code("r0 = 1", "if r2 == 12345 goto +1", "exit", "r0 = 2", "exit"), reachable=frozenset({0, 1, 2})
     )
     assert run(program) == 1
-    assert "llvm.trap" in jit.compile_program(program, ROWS, None, {}).ir
+    assert "llvm.trap" in jit.compile_program(program, ROWS, None, {}).module.text
 
 
 def test_callbacks_are_called_by_c(run: Run) -> None:
@@ -231,7 +231,7 @@ def test_frozen_data_is_folded_into_the_code(runtime: bytes) -> None:
         maps={".rodata": spec},
     )  # fmt: skip
     compiled = jit.compile_program(program, ROWS, runtime, {".rodata": 8192})
-    assert compiled.maps == ()
+    assert compiled.module.maps == ()
     native = jit.load_code(compiled, {}, {}, runtime)
     assert as_function(native.addresses["skep_program"])(None, None) == 0x1234
     assert "ret i64 4660" in native.llvm_ir
