@@ -9,12 +9,15 @@ import os
 import platform
 import secrets
 import threading
+from collections.abc import Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from skep import llvm
 from skep.diagnostics import Diagnostic
 from skep.errors import EngineError, UnsupportedError
+from skep.jit import compile_runtime
 from skep.jit.native import Lowering, Native, Returns
 from skep.vm.helpers.table import CONTEXT, FIELDS, LOAD_PACKET, NATIVES
 from skep.vm.native import bitcode as native
@@ -211,7 +214,9 @@ class Runtime:
 
     def __init__(self) -> None:
         prototypes = {**PROTOTYPES, **{name: _prototype(native) for name, native in _rows().items()}}
-        self._library = llvm.link_object(_object_code(), {}, prototypes)
+        code, names = compile_runtime(bitcode(), _STUB, prototypes)
+        self._library = llvm.link_object(code, {}, names)
+        self.symbols: Mapping[str, int] = self._library.addresses
         self.functions: dict[str, Any] = {
             name: ctypes.CFUNCTYPE(*prototype)(self._library.addresses[name]) for name, prototype in prototypes.items()
         }
