@@ -47,10 +47,10 @@ class Host(Protocol):
 
 
 class TailCall(Exception):
-    """The helper bpf_tail_call found its target: control flow, for the host that runs the machine."""
+    """The helper bpf_tail_call found its target: ``run(context)`` runs it. Control flow, from host to machine."""
 
-    def __init__(self, target: LinkedProgram) -> None:
-        self.target = target
+    def __init__(self, run: Callable[[int], int]) -> None:
+        self.run = run
 
 
 @dataclass(slots=True)
@@ -121,10 +121,10 @@ class Interpreter:
                 r[insn.dst] = arithmetic.evaluate(insn, r[insn.dst], r[insn.src])
                 slot += 1
             elif kind in (op.JMP, op.JMP32):
-                code = insn.opcode & op.CODE_MASK
-                if code == op.EXIT and len(self._frames) == depth:
+                following = self._jump(insn, insn.opcode & op.CODE_MASK, slot, r)
+                if following is None and len(self._frames) == depth:
                     return r[0]
-                slot = self._jump(insn, code, slot, r)
+                slot = self._pop_frame(r) if following is None else following
             else:
                 done = self._memory_access(insn, kind, slot, r)
                 if done is not None:
@@ -139,10 +139,10 @@ class Interpreter:
 
     # ---- jumps and calls ----
 
-    def _jump(self, insn: Instruction, code: int, slot: int, r: list[int]) -> int:
-        """The slot of the next instruction."""
+    def _jump(self, insn: Instruction, code: int, slot: int, r: list[int]) -> int | None:
+        """The slot of the next instruction; None: this frame ends."""
         if code == op.EXIT:
-            return self._pop_frame(r)
+            return None
         if code == op.CALL:
             return self._call(insn, slot, r)
         if code == op.JA:
@@ -151,14 +151,18 @@ class Interpreter:
             return slot + 1
         return slot + 1 + (insn.off if arithmetic.branches(insn, r[insn.dst], r[insn.src]) else 0)
 
-    def _call(self, insn: Instruction, slot: int, r: list[int]) -> int:
+    def _call(self, insn: Instruction, slot: int, r: list[int]) -> int | None:
         if insn.opcode & op.X:  # callx: the register holds a helper's number
             r[0] = self.host.call(self, r[insn.dst], r[1:6])
         elif insn.src == op.CALL_LOCAL:
             self._push_frame(slot + 1, r)
             return slot + 1 + insn.imm
         elif insn.src == op.CALL_HELPER:
-            r[0] = self.host.call(self, insn.imm, r[1:6])
+            try:
+                r[0] = self.host.call(self, insn.imm, r[1:6])
+            except TailCall as call:
+                r[0] = call.run(self._context)
+                return None
         else:
             raise Fault(f"slot {slot}: call of a kernel function")
         return slot + 1
