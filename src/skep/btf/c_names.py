@@ -67,6 +67,10 @@ class Namer:
             return f"{keyword(found)} {found.name or '{...}'}"
         return found.name or type(found).__name__.lower()
 
+    def array_length(self, nelems: int) -> str:
+        """What stands between the brackets."""
+        return str(nelems or "")
+
     def _declare(self, type_id: int, inner: str, depth: int) -> str:
         """C declares from the name outwards: pointers go to the left of ``inner``, arrays and parameters to the right.
 
@@ -87,13 +91,14 @@ class Namer:
                 return self._declare(found.type, _qualified(qualifier, inner), depth + 1)
             if isinstance(found, Restrict):  # only pointers can be restrict
                 return self._declare(found.type, inner, depth + 1)
-            return f"{qualifier} {self._declare(found.type, inner, depth + 1)}"
+            text = self._declare(found.type, inner, depth + 1)
+            return text if text.startswith(f"{qualifier} ") else f"{qualifier} {text}"  # a const array of const
         if isinstance(found, TypeTag | DeclTag):
             return self._declare(found.type, inner, depth + 1)
         if isinstance(found, Func | Var):
             return self._declare(found.type, found.name, depth + 1)
         if isinstance(found, Array):
-            return self._declare(found.type, f"{_closed(inner)}[{found.nelems or ''}]", depth + 1)
+            return self._declare(found.type, f"{_closed(inner)}[{self.array_length(found.nelems)}]", depth + 1)
         if isinstance(found, FuncProto):
             return self._declare(found.ret, f"{_closed(inner)}({self._parameters(found, depth)})", depth + 1)
         text = self.plain(type_id, found)
