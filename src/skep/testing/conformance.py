@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 
 from skep.abi.prog_types import ProgType
 from skep.isa import opcodes as op
@@ -54,7 +55,7 @@ def find_subprograms(insns: tuple[Instruction, ...]) -> tuple[Subprogram, ...]:
     ordered = [*sorted(start for start in starts if 0 <= start < len(table)), len(table)]
     return tuple(
         Subprogram(f"func{number}" if number else "main", start, end)
-        for number, (start, end) in enumerate(zip(ordered, ordered[1:], strict=False))
+        for number, (start, end) in enumerate(pairwise(ordered))
     )
 
 
