@@ -1,0 +1,113 @@
+"""The vm engine: maps in shared memory, programs as native code of this process, captures as hooks. Any OS user may."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Mapping
+from typing import TypeVar
+
+from skep.diagnostics import Diagnostic
+from skep.engine import LinkHandle, MapHandle, ProgramHandle
+from skep.errors import ClosedError, UsageError
+from skep.model.hooks import Hook, Pcap
+from skep.model.maps import MapSpec
+from skep.model.programs import VerifiedProgram
+from skep.model.target import Target
+from skep.vm.hooks.pcap import PcapLink
+from skep.vm.maps import VmMap, create_map
+from skep.vm.programs import MapMemory, VmProgram
+from skep.vm.target import vm_target
+
+T = TypeVar("T", VmMap, VmProgram, PcapLink)
+
+
+class VmEngine:
+    """Runs programs in this process. Closing it closes what it made and what is still open."""
+
+    def __init__(self, target: Target | None = None) -> None:
+        """``target``: what to tell linker and verifier instead of :func:`vm_target`, e.g. with the types of a kernel."""
+        self._target = target or vm_target()
+        self._open: weakref.WeakSet[VmMap | VmProgram | PcapLink] = weakref.WeakSet()
+        self._closed = False
+        self._lock = threading.Lock()
+
+    @property
+    def target(self) -> Target:
+        """Facts about the vm."""
+        return self._target
+
+    def create_map(self, spec: MapSpec) -> VmMap:
+        """Make a map.
+
+        Raises:
+            MapError, UnsupportedError: the vm has no such map, or not with these sizes.
+        """
+        return self._keep(create_map(spec))
+
+    def load_program(
+        self, program: VerifiedProgram, maps: Mapping[str, MapHandle], memory_size: int | None = None
+    ) -> VmProgram:
+        """Make a program ready to run.
+
+        Args:
+            maps: every map that the program names.
+            memory_size: the program was verified with ``MemoryEntry(memory_size)``.
+
+        Raises:
+            UnsupportedError: it uses something that only a kernel has.
+        """
+        used = {name: _own_map(maps[name]) for name in program.linked.maps}
+        memory = {name: MapMemory(handle.address, handle.size) for name, handle in used.items()}
+        return self._keep(VmProgram(program, memory, keep=tuple(used.values()), memory_size=memory_size))
+
+    def attach(self, program: ProgramHandle, hook: Hook) -> LinkHandle:
+        """Put a program on a capture file.
+
+        Raises:
+            UnsupportedError: programs of this type see no packets.
+            CaptureError, UsageError: the file cannot be read.
+        """
+        if not isinstance(hook, Pcap):
+            what = f"the vm engine has no hook {type(hook).__name__}"
+            raise UsageError(Diagnostic("E0210", what, help="attach it to skep.hooks.Pcap(path)"))
+        return self._keep(PcapLink(_own_program(program), hook))
+
+    def set_inner(self, outer: MapHandle, key: bytes, inner: MapHandle) -> None:
+        """Put a map into an array_of_maps or hash_of_maps; it lives on in there until it is replaced."""
+        _own_map(outer).set_inner(key, _own_map(inner))
+
+    def set_program(self, array: MapHandle, index: int, program: ProgramHandle) -> None:
+        """Put a program into a prog_array; it lives on in there until it is replaced."""
+        _own_map(array).set_program(index, _own_program(program))
+
+    def _keep(self, made: T) -> T:
+        with self._lock:
+            if self._closed:
+                made.close()
+                raise ClosedError(Diagnostic("E0211", "the engine is closed", help="make a new VmEngine()"))
+            self._open.add(made)
+        return made
+
+    def close(self) -> None:
+        """Close everything it made; a second call does nothing."""
+        with self._lock:
+            self._closed = True
+            left = list(self._open)
+            self._open.clear()
+        for kind in (PcapLink, VmProgram, VmMap):
+            for thing in left:
+                if isinstance(thing, kind):
+                    thing.close()
+
+
+def _own_map(handle: MapHandle) -> VmMap:
+    if not isinstance(handle, VmMap):
+        raise UsageError(Diagnostic("E0212", f"map '{handle.spec.name}' belongs to another engine"))
+    return handle
+
+
+def _own_program(handle: ProgramHandle) -> VmProgram:
+    if not isinstance(handle, VmProgram):
+        raise UsageError(Diagnostic("E0213", "the program belongs to another engine"))
+    return handle
