@@ -71,6 +71,7 @@ class VmProgram:
         self._lock = threading.RLock()
         self._closed = False
         self._number: int | None = None
+        self._holders = 0
         sizes = {name: memory.size for name, memory in maps.items()}
         self._module = jit.build_module(verified, ROWS, sizes, memory_size)
 
@@ -113,13 +114,25 @@ class VmProgram:
         function = ctypes.CFUNCTYPE(*PROTOTYPES[symbol])(address)
         return lambda run, job: int(function(ctypes.addressof(run), ctypes.addressof(job)))
 
-    @property
-    def number(self) -> int:
-        """What stands for the program in a prog_array."""
+    def hold(self) -> int:
+        """A number that stands for the program in a prog_array; its code stays until :meth:`drop`, closed or not."""
         with self._lock:
             if self._number is None:
                 self._number = runtime().programs.add(self.entry(), self)
+            self._holders += 1
             return self._number
+
+    def drop(self) -> None:
+        """A prog_array does not name it any more."""
+        with self._lock:
+            self._holders -= 1
+            if self._holders:
+                return
+            if self._number is not None:
+                runtime().programs.remove(self._number)
+                self._number = None
+            if self._closed:
+                self._free()
 
     @property
     def llvm_ir(self) -> str:
@@ -218,15 +231,18 @@ class VmProgram:
         return RunResult(result & 0xFFFFFFFF, block.raw[: len(data)], result.to_bytes(8, "little"), 0)
 
     def close(self) -> None:
-        """Give the code back, when no run is in it any more; a second call does nothing."""
+        """Give it back: runs that are going on and prog_arrays keep its code; a second call does nothing."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-            uses, self._uses = list(self._uses.values()), {}
-            if self._number is not None:
-                runtime().programs.remove(self._number)
-            keep, self._keep = self._keep, None
+            if not self._holders:
+                self._free()
+
+    def _free(self) -> None:
+        """Unmap the code once no run can be in it, then let go of the maps that it has the addresses of."""
+        uses, self._uses = list(self._uses.values()), {}
+        keep, self._keep = self._keep, None
 
         def free() -> None:
             nonlocal keep
