@@ -104,7 +104,7 @@ def _place(linked: LinkedProgram, slot: int) -> str:
 
 def _instruction_text(code: Sequence[Instruction | None], slot: int) -> str | None:
     insn = code[slot] if 0 <= slot < len(code) else None
-    return None if insn is None else f"instruction {slot}: {disassemble(insn, slot)}"
+    return None if insn is None else f"instruction {slot}: {disassemble(insn)}"
 
 
 def phrase(name: str) -> str:
@@ -212,4 +212,4 @@ def _history(
             when = "when the key is absent" if "lookup" in row.name else "when there is none"
             return {"origin": f"{row.name}() at {place} returns NULL {when}"}
         return {"origin": f"it is the result of {row.name}() at {place}"}
-    return {"origin": f"it comes from {place}: {disassemble(insn, made[-1])}"}
+    return {"origin": f"it comes from {place}: {disassemble(insn)}"}

@@ -82,7 +82,7 @@ ENTRIES = (
             "the size in argument {number} may be {which}",
         ),
         why=("the memory of the argument before it must have that many bytes",),
-        help="limit it, as unsigned:  if (size > sizeof(buf)) return 0;  and where 0 is not taken  if (!size) return 0;",
+        help="limit it, as unsigned:  if (size > sizeof(buf)) return 0;  where 0 is not taken:  if (!size) return 0;",
     ),
     Entry(
         "V0411",
