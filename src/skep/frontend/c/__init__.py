@@ -1,0 +1,1 @@
+"""C to eBPF: finds clang, runs it, reads what it says."""
