@@ -10,7 +10,6 @@ import platform
 import secrets
 import threading
 from collections.abc import Mapping
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
