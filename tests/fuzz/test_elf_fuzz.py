@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from tests.unit.objfile.build import CODE, DATA, EXIT, Raw, RawElf, compile_c
 
 from skep.errors import SkepError
 from skep.linker import link
 from skep.model.target import Target
 from skep.objfile import read_object
-from tests.unit.objfile.build import CODE, DATA, EXIT, Raw, RawElf, compile_c
 
 SOURCE = """
 struct { __uint(type, 2); __uint(max_entries, 1); __type(key, __u32); __type(value, __u64); } counts SEC(".maps");
@@ -38,23 +39,18 @@ _EXAMPLES = 150
 def survive(data: bytes) -> None:
     """Read and link everything; SkepError is the only way to fail."""
     began = time.monotonic()
-    try:
+    with contextlib.suppress(SkepError):
         spec = read_object(data, "fuzz.o")
-    except SkepError as error:
-        assert error.diagnostic.code
-    else:
         for program in spec.programs:
-            try:
+            with contextlib.suppress(SkepError):
                 link(spec, program, TARGET)
-            except SkepError as error:
-                assert error.diagnostic.code
     assert time.monotonic() - began < MOST_SECONDS
 
 
 def legacy_object() -> bytes:
     return RawElf(
-        [Raw("maps", bytes(range(1, 37)), flags=DATA), Raw("2/7", EXIT * 3, flags=CODE), Raw("license", b"GPL\0")],
-        [("counts", 0, 36, 1, 1, 1), ("entry", 0, 24, 2, 1, 2)],
+        [Raw("maps", bytes(range(1, 73)), flags=DATA), Raw("2/7", EXIT * 3, flags=CODE), Raw("license", b"GPL\0")],
+        [("counts", 0, 0, 0, 1, 1), ("sums", 36, 36, 1, 1, 1), ("entry", 0, 24, 2, 1, 2)],
     ).build()
 
 

@@ -166,8 +166,8 @@ class _Link:
             raise self._error(
                 site,
                 "L0103",
-                f"the object names a map by the number {insn.imm & 0xFFFFFFFF}, which means nothing outside the process "
-                "that made it",
+                f"the object names a map by the number {insn.imm & 0xFFFFFFFF}, which means nothing outside the "
+                "process that made it",
                 help="load the object as the compiler wrote it; its relocations name the maps",
             )
 
@@ -277,7 +277,7 @@ class _Link:
         return (f"the types (BTF) of {target.name} are not known",) if target.btf is None else ()
 
     def _poison(self, site: _Site, insn: Instruction, reason: str, imm: int) -> tuple[Instruction, ...]:
-        """An instruction that must prove unreachable: each slot of it becomes a call of a helper that does not exist."""
+        """An instruction that must prove unreachable: each slot becomes a call of a helper that does not exist."""
         for slot in range(site.slot, site.slot + insn.width):
             self.poisoned[slot] = reason
         return (Instruction(_CALL_OPCODE, imm=imm),) * insn.width

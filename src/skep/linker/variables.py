@@ -20,8 +20,8 @@ def set_variables(spec: ObjectSpec, values: Mapping[str, Any]) -> ObjectSpec:
 
     Args:
         spec: the object; it does not change.
-        values: by variable name: a Python value as the BTF codec takes it, or the very bytes. Variables without BTF take
-            an int (of the variable's size, signed or unsigned), or bytes.
+        values: by variable name: a Python value as the BTF codec takes it, or the very bytes. Variables without BTF
+            take an int (of the variable's size, signed or unsigned), or bytes.
 
     Raises:
         UsageError: U0110 no such variable, U0111 a value that does not fit.

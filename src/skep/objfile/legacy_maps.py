@@ -79,11 +79,10 @@ def _definitions(elf: ElfFile, section: Section) -> list[_Definition]:
             symbols.setdefault(symbol.value, symbol)
     data = elf.contents(section)
     starts = sorted(symbols)
-    ends = [*starts[1:], len(data)]
+    ends = [min(end, len(data)) for end in (*starts[1:], len(data))]
     definitions = []
-    for start, end in zip(starts, ends, strict=True):
-        size = (symbols[start].size or end - start) if start <= len(data) else 0
-        size = min(size, end - start)
+    for start, end in zip(starts, ends, strict=False):
+        size = max(min(symbols[start].size or end - start, end - start), 0)
         if size < _BASE_SIZE or size % 4:
             raise broken(
                 "O0130",

@@ -132,3 +132,17 @@ def test_iproute2_layout_pins_nests_and_fills_the_prog_array() -> None:
 def test_broken_legacy_maps(words: tuple[int, ...]) -> None:
     with pytest.raises(ElfError, match="counts"):
         read_object(legacy(("counts", words)), "old.o")
+
+
+@pytest.mark.parametrize(("value", "size"), [(100, 0), (4, 20), (20, 20)])
+def test_legacy_symbols_outside_their_section(value: int, size: int) -> None:
+    body = struct.pack("<5I", 1, 4, 8, 1, 0)
+    symbols = [("counts", value, size, 0, 1, 1), ("entry", 0, 8, 2, 1, 2)]
+    data = RawElf([Raw("maps", body, flags=DATA), Raw("xdp", EXIT, flags=CODE)], symbols).build()
+    with pytest.raises(ElfError, match="'counts' takes"):
+        read_object(data, "old.o")
+
+
+def test_legacy_section_without_symbols_or_bytes() -> None:
+    data = RawElf([Raw("maps", flags=DATA), Raw("xdp", EXIT, flags=CODE)], [("entry", 0, 8, 2, 1, 2)]).build()
+    assert read_object(data, "old.o").maps == {}
