@@ -8,7 +8,7 @@ import platform
 import struct
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,8 +65,13 @@ class Kernel:
         """A program without the final exit."""
         return Request(prog_type, code + self.exit, attach_type)
 
-    def load(self, requests: Iterable[Request]) -> Sequence[Answer]:
-        """The kernel's answers, in the order of the requests."""
+    def load(self, requests: Iterable[Request], maps: Mapping[int, Sequence[int]] | None = None) -> Sequence[Answer]:
+        """The kernel's answers, in the order of the requests.
+
+        Args:
+            requests: programs; LD_IMM64 with src 1 names a map by the number of its type.
+            maps: type -> (key_size, value_size, max_entries, flags) of the maps to make.
+        """
         rows = [
             [
                 r.prog_type,
@@ -79,7 +84,12 @@ class Kernel:
         ]
         probe = Path(__file__).with_name("kernel_probe.py")
         done = subprocess.run(
-            [sys.executable, str(probe)], input=json.dumps(rows), capture_output=True, text=True, timeout=60, check=True
+            [sys.executable, str(probe)],
+            input=json.dumps({"maps": dict(maps or {}), "programs": rows}),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
         )
         return [Answer(*answer) for answer in json.loads(done.stdout)]
 
