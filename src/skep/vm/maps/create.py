@@ -14,7 +14,7 @@ from skep.abi.map_types import MapType
 from skep.diagnostics import Diagnostic
 from skep.errors import MapError
 from skep.model.maps import MapSpec, Pinning
-from skep.vm.maps.handle import NativeMap
+from skep.vm.maps.handle import VmMap
 from skep.vm.maps.header import MAGIC, VERSION, Header
 from skep.vm.maps.kinds import CLASSES, handle_for
 from skep.vm.maps.memory import anonymous_file, available_bytes, map_file
@@ -30,7 +30,7 @@ _LAYOUT = (
 _RINGS = (MapType.RINGBUF, MapType.PERF_EVENT_ARRAY)
 
 
-def create_map(spec: MapSpec, pin_directory: Path | None = None) -> NativeMap:
+def create_map(spec: MapSpec, pin_directory: Path | None = None) -> VmMap:
     """Make a map; its ``contents`` and ``frozen`` included.
 
     A map with ``pinning`` BY_NAME is the one that lies under its name in ``pin_directory``, made if it is not there. It
@@ -78,14 +78,14 @@ def _layout(spec: MapSpec) -> Header:
     return header
 
 
-def _start(spec: MapSpec, header: Header, fd: int) -> NativeMap:
+def _start(spec: MapSpec, header: Header, fd: int) -> VmMap:
     """Map a fresh file and write the header."""
     block = map_file(fd, header.size, header.ring_size if spec.type in _RINGS else 0)
     ctypes.memmove(block.address, ctypes.addressof(header), ctypes.sizeof(Header))
     return handle_for(spec, block)
 
 
-def _filled(handle: NativeMap) -> NativeMap:
+def _filled(handle: VmMap) -> VmMap:
     spec = handle.spec
     if spec.contents is not None:
         if spec.type is not MapType.ARRAY or len(spec.contents) > spec.value_size:
@@ -105,7 +105,7 @@ def _no_memory(spec: MapSpec, size: int, error: OSError) -> MapError:
 # ---- pinned maps ----
 
 
-def _pinned(spec: MapSpec, header: Header, path: Path) -> NativeMap:
+def _pinned(spec: MapSpec, header: Header, path: Path) -> VmMap:
     """The map under this path: opened, or made and put there at once whole."""
     if CLASSES.get(spec.type) is ReferenceMap:
         what = "its values are maps or programs of this process: it cannot be pinned"
@@ -139,7 +139,7 @@ def _pinned(spec: MapSpec, header: Header, path: Path) -> NativeMap:
     raise reject(spec, "M0108", f"{path} comes and goes", errno.EAGAIN, "another process removes it: try again")
 
 
-def open_pinned(path: Path, spec: MapSpec | None = None) -> NativeMap:
+def open_pinned(path: Path, spec: MapSpec | None = None) -> VmMap:
     """Open a map that lies under a path.
 
     Args:

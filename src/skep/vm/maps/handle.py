@@ -7,8 +7,10 @@ import errno
 import os
 import struct
 from collections.abc import Iterator
+from typing import Protocol
 
 from skep.abi.map_types import MapType
+from skep.abi.prog_types import ProgType
 from skep.diagnostics import Diagnostic
 from skep.engine import ANY
 from skep.errors import ClosedError, MapError
@@ -22,7 +24,19 @@ _BATCH_BYTES = 1 << 20
 _RING_BYTES = 1 << 16
 
 
-class NativeMap:
+class Numbered(Protocol):
+    """A program, as a prog_array needs it."""
+
+    @property
+    def number(self) -> int:
+        """What stands for it in the runtime's table of programs."""
+
+    @property
+    def prog_type(self) -> ProgType:
+        """Its type: a program can only be followed by one with the same kind of context."""
+
+
+class VmMap:
     """A map of the vm. Subclasses add the powers of some types (skep.engine: Poppable, DirectMemory).
 
     Attributes:
@@ -151,6 +165,14 @@ class NativeMap:
         _ = self.block
         return iter(())
 
+    def set_inner(self, key: bytes, inner: VmMap) -> None:
+        """Only maps of maps take maps: see ReferenceMap."""
+        raise self._error(errno.EINVAL, f"a {self._spec.type.name.lower()} holds no maps", "declare a map of maps")
+
+    def set_program(self, index: int, program: Numbered) -> None:
+        """Only prog_arrays take programs: see ReferenceMap."""
+        raise self._error(errno.EINVAL, f"a {self._spec.type.name.lower()} holds no programs", "declare a prog_array")
+
     def close(self) -> None:
         """Give it back. Programs and views that use its memory keep that."""
         self._block = None
@@ -189,7 +211,7 @@ _REASONS = {
 }
 
 
-class ArrayMap(NativeMap):
+class ArrayMap(VmMap):
     """array: its memory can be seen in place."""
 
     def memory(self) -> memoryview:
@@ -198,7 +220,7 @@ class ArrayMap(NativeMap):
         return view.toreadonly() if self._frozen or self._spec.flags & RDONLY else view
 
 
-class PoppableMap(NativeMap):
+class PoppableMap(VmMap):
     """Hash maps, queues, stacks: give and remove at once (BPF_MAP_LOOKUP_AND_DELETE_ELEM)."""
 
     def pop(self, key: bytes) -> bytes | None:
@@ -213,7 +235,7 @@ class PoppableMap(NativeMap):
         return value.raw[: self._value_bytes]
 
 
-class RingMap(NativeMap):
+class RingMap(VmMap):
     """ringbuf, perf_event_array: records."""
 
     def lookup(self, key: bytes) -> bytes | None:
@@ -256,7 +278,7 @@ class RingMap(NativeMap):
                 at += 4 + length
 
 
-class BloomMap(NativeMap):
+class BloomMap(VmMap):
     """bloom_filter: perhaps there, or surely not."""
 
     def contains(self, value: bytes) -> bool:

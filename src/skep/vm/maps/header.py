@@ -32,4 +32,5 @@ class Header(ctypes.Structure):
         ("consumer", ctypes.c_uint64),
         ("producer", ctypes.c_uint64),
         ("lost", ctypes.c_uint64),
+        ("owner", ctypes.c_uint32),
     )

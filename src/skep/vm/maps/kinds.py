@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from skep.abi.map_types import MapType
 from skep.model.maps import MapSpec
-from skep.vm.maps.handle import ArrayMap, BloomMap, NativeMap, PoppableMap, RingMap
+from skep.vm.maps.handle import ArrayMap, BloomMap, VmMap, PoppableMap, RingMap
 from skep.vm.maps.memory import Block
 from skep.vm.maps.references import ReferenceMap
 
-#: Types that are not here have the plain NativeMap.
-CLASSES: Mapping[MapType, type[NativeMap]] = {
+#: Types that are not here have the plain VmMap.
+CLASSES: Mapping[MapType, type[VmMap]] = {
     MapType.ARRAY: ArrayMap,
     MapType.HASH: PoppableMap,
     MapType.LRU_HASH: PoppableMap,
@@ -28,6 +28,6 @@ CLASSES: Mapping[MapType, type[NativeMap]] = {
 }
 
 
-def handle_for(spec: MapSpec, block: Block) -> NativeMap:
+def handle_for(spec: MapSpec, block: Block) -> VmMap:
     """The handle with the powers of the map's type."""
-    return CLASSES.get(spec.type, NativeMap)(spec, block)
+    return CLASSES.get(spec.type, VmMap)(spec, block)

@@ -13,16 +13,17 @@ import weakref
 from functools import partial
 
 from skep.abi.map_types import MapType
+from skep.abi.prog_types import ProgType
 from skep.engine import ANY
 from skep.model.maps import MapSpec
-from skep.vm.maps.handle import NativeMap
+from skep.vm.maps.handle import Numbered, VmMap
 from skep.vm.maps.memory import Block
 from skep.vm.maps.rules import INNER_MAP
 from skep.vm.runs import runs
 from skep.vm.runtime import runtime
 
 
-class ReferenceMap(NativeMap):
+class ReferenceMap(VmMap):
     """A map of maps, or a prog_array."""
 
     def __init__(self, spec: MapSpec, block: Block) -> None:
@@ -31,7 +32,7 @@ class ReferenceMap(NativeMap):
         self._numbers: set[int] = set()  # of inner maps
         weakref.finalize(block, _retire_all, self._numbers)
 
-    def set_inner(self, key: bytes, inner: NativeMap) -> None:
+    def set_inner(self, key: bytes, inner: VmMap) -> None:
         """Put a map in.
 
         Raises:
@@ -46,9 +47,22 @@ class ReferenceMap(NativeMap):
             raise
         self._numbers.add(number)
 
-    def set_program(self, index: int, number: int) -> None:
-        """Put a program in, by its number in the runtime's table of programs."""
-        self._set(struct.pack("<I", index), number)
+    def set_program(self, index: int, program: Numbered) -> None:
+        """Put a program in.
+
+        Raises:
+            MapError: M0202: there are programs of another type in it (bpf_prog_map_compatible()), or no such index.
+        """
+        if self._spec.type is not MapType.PROG_ARRAY:
+            super().set_program(index, program)
+        owner = int(program.prog_type) + 1
+        with self._lock:
+            if self._header.owner not in (0, owner):
+                there = ProgType(self._header.owner - 1).name.lower()
+                what = f"it holds programs of type {there}, not {program.prog_type.name.lower()}"
+                raise self._error(errno.EINVAL, what, "use one prog_array for each program type")
+            self._header.owner = owner
+        self._set(struct.pack("<I", index), program.number)
 
     def update(self, key: bytes, value: bytes, flags: int = ANY) -> None:
         """Only the engine puts maps and programs in."""
@@ -84,7 +98,7 @@ class ReferenceMap(NativeMap):
             self._numbers.discard(number)
             runs().when_unused(partial(runtime().maps.remove, number))
 
-    def _check_inner(self, inner: NativeMap) -> None:
+    def _check_inner(self, inner: VmMap) -> None:
         """What bpf_map_meta_equal() and array_map_meta_equal() compare."""
         template = self._spec.inner
         if self._spec.type is MapType.PROG_ARRAY:

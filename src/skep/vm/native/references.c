@@ -20,12 +20,13 @@ INLINE struct skep_map *skep_hash_of_maps_lookup(struct skep_run *run, struct sk
     return map_by_id(run, skep_hash_lookup(run, map, key, key_size, 4, max_entries));
 }
 
-/* bpf_tail_call(): the program to go on with, or NULL: no such program, or 33 calls were made. */
+/* bpf_tail_call(): the program to go on with, or NULL: no such program, one of another type (its context would not fit), or
+ * 33 calls were made. */
 INLINE skep_program_fn skep_tail_call_target(struct skep_run *run, struct skep_map *map, u64 index, u32 max_entries)
 {
     u32 slot = (u32)index; /* the kernel takes the low 32 bits */
     u8 *value = skep_array_lookup(map, &slot, 4, max_entries);
-    if (!value || run->tail_calls >= SKEP_MAX_TAIL_CALLS)
+    if (!value || run->tail_calls >= SKEP_MAX_TAIL_CALLS || map->owner != run->prog_type + 1)
         return NULL;
     u32 id = load_acquire((const u32 *)value);
     void *program = id < SKEP_TABLE_SIZE ? load_acquire(&run->programs[id]) : NULL;

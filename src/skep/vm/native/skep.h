@@ -71,7 +71,8 @@ struct skep_map {
     u64 consumer;     /* offset of the consumer position of a ring */
     u64 producer;
     u64 lost;         /* records that did not fit (perf_event_array, trace) */
-    u8 reserved[64];
+    u32 owner;        /* prog_array: type of the programs in it + 1; 0: none yet */
+    u8 reserved[60];
     /* What changes, away from what is only read. */
     u64 free __attribute__((aligned(64))); /* free list: generation << 32 | element number + 1 */
     u32 unused;                            /* elements never used yet start here */
