@@ -135,7 +135,7 @@ class Layouts:
         if biggest > found.size:
             raise broken("B0114", f"a member of union '{found.name}' is bigger than it")
         full = -(-biggest // align) * align == found.size
-        return (*((),) * len(found.members), () if full else (f"unsigned char __pad[{found.size}]",))
+        return (*((),) * len(found.members), () if full else (f"unsigned char __skep_pad[{found.size}]",))
 
 
 def _pad(at: int, end: int) -> tuple[str, ...]:
@@ -143,7 +143,7 @@ def _pad(at: int, end: int) -> tuple[str, ...]:
     lines: list[str] = []
     while at < end:
         if at % 8 == 0 and end - at > _LONG_PAD_BITS and end % 8 == 0:
-            lines.append(f"unsigned char __pad_{at // 8}[{(end - at) // 8}]")
+            lines.append(f"unsigned char __skep_pad_{at // 8}[{(end - at) // 8}]")
             break
         fitting = ((bits, name) for bits, name in _PAD_TYPES if at % bits == 0 and at + bits <= end)
         bits, name = next(fitting, (min(8 - at % 8, end - at), "char"))

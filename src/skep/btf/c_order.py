@@ -93,7 +93,7 @@ class CPlan:
                     stack.append((found.type, False, False))
                 else:
                     needed.append(type_id)
-                    if complete and not is_root:
+                    if complete:
                         stack.append((self._behind(found.type), True, False))
             elif isinstance(found, Enum | Enum64):
                 if not is_self:
@@ -101,7 +101,7 @@ class CPlan:
                     if not found.name and not (is_root and type_id == node):
                         self.enum_uses[type_id] += 1
             elif isinstance(found, Ptr):
-                stack.append((found.type, False, False))
+                stack.append((found.type, is_root, False))  # who asks for a function wants what it points to
             elif isinstance(found, Array):
                 stack.append((found.type, True, False))
             elif isinstance(found, Const | Volatile | Restrict | TypeTag):
