@@ -116,7 +116,7 @@ class Region(StrEnum):
     PACKET = "packet"
     MAP_VALUE = "map_value"
     MAP_KEY = "map_key"
-    MEMORY = "memory"  # a sized buffer: ringbuf record, conformance input, helper-provided memory
+    MEMORY = "memory"  # a sized buffer (ringbuf record, conformance input), or different regions on different paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +168,8 @@ class Facts:
         stack_depth: bytes of stack by subprogram start slot.
         writes_packet: whether it may change packet bytes.
         resizes_packet: whether it may move the packet's bounds (adjust_head, adjust_tail, ...).
+        reads_uninit_stack: some path may read stack bytes that no path has written, as the kernel allows privileged programs:
+            an engine must start with a zeroed stack, or runs would differ.
     """
 
     reachable: frozenset[int]
@@ -177,6 +179,7 @@ class Facts:
     stack_depth: Mapping[int, int]
     writes_packet: bool
     resizes_packet: bool
+    reads_uninit_stack: bool = False
 
 
 class Outcome(StrEnum):

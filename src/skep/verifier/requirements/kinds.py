@@ -18,7 +18,9 @@ class Use(StrEnum):
 
     READ = "read"
     WRITE = "write"
-    ATOMIC = "atomic"
+    ATOMIC = "atomic"  # read, change and write
+    ATOMIC_LOAD = "load_acquire"
+    ATOMIC_STORE = "store_release"
 
 
 class Event(StrEnum):
@@ -173,6 +175,14 @@ class ValidAccess(Requirement):
 
 
 @dataclass(frozen=True, slots=True)
+class ValidMapValue(Requirement):
+    """The address ``offset`` bytes into the first value of the map can be taken (kernel: map_direct_value_addr)."""
+
+    map: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
 class HelperAvailable(Requirement):
     """This program may call the helper: type, licence, sleepability, and the engine has it."""
 
@@ -211,11 +221,7 @@ class NothingOpen(Requirement):
 
 @dataclass(frozen=True, slots=True)
 class ResultInRange(Requirement):
-    """r0 at exit is a number in this range (kernel: check_return_code). None: any initialised number."""
-
-    low: int | None
-    high: int | None
-    where: str = "program"
+    """r0 at exit is what this frame must return: by program type, callback or function (kernel: check_return_code)."""
 
 
 @dataclass(frozen=True, slots=True)

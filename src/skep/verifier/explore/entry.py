@@ -1,0 +1,151 @@
+"""Before and after the walk: what registers hold at the start, which maps can be handled, how deep stacks go."""
+
+from __future__ import annotations
+
+from skep.abi.map_types import MapType
+from skep.btf import types as t
+from skep.model.maps import MapSpec
+from skep.verifier.options import MemoryEntry
+from skep.verifier.requirements.kinds import Requirement, Rule, Supported, Violation
+from skep.verifier.state.functions import Passed, parameters
+from skep.verifier.state.machine import Frame, MachineState
+from skep.verifier.state.values import Kind, Pointer, constant, unknown
+from skep.verifier.state.world import World
+
+MAX_STACK = 512
+_TAIL_CALL_STACK = 256
+
+_SPECIAL = (
+    "bpf_spin_lock",
+    "bpf_res_spin_lock",
+    "bpf_timer",
+    "bpf_wq",
+    "bpf_task_work",
+    "bpf_list_head",
+    "bpf_list_node",
+    "bpf_rb_root",
+    "bpf_rb_node",
+    "bpf_refcount",
+)
+_KPTR_TAGS = frozenset({"kptr", "kptr_untrusted", "percpu_kptr", "uptr"})
+
+
+def entry_state(world: World) -> MachineState:
+    """What the program starts with: r1 is the context; or memory and its size, for conformance cases."""
+    frame = Frame(0, 0, -1)
+    entry = world.options.entry
+    if isinstance(entry, MemoryEntry):
+        frame.regs[1] = Pointer(Kind.MEMORY, size=entry.size)
+        frame.regs[2] = constant(entry.size)
+    else:
+        frame.regs[1] = Pointer(Kind.CTX)
+    return MachineState([frame])
+
+
+def function_state(world: World, start: int) -> MachineState | Violation:
+    """What a global function starts with: anything that its prototype allows."""
+    sub = world.functions[start]
+    expected = parameters(world.linked, sub)
+    if isinstance(expected, str):
+        return Violation(
+            Rule.SUBPROGRAM_SIGNATURE, None, expected, None, {"function": sub.name, "reason": expected}, start
+        )
+    frame = Frame(0, start, -1)
+    for reg, parameter in enumerate(expected, start=1):
+        if parameter.kind is Passed.NUMBER:
+            frame.regs[reg] = unknown()
+        elif parameter.kind is Passed.CONTEXT:
+            frame.regs[reg] = Pointer(Kind.CTX)
+        else:
+            nullable = parameter.nullable
+            id = world.next_id() if nullable else 0
+            frame.regs[reg] = Pointer(Kind.MEMORY, size=parameter.size, nullable=nullable, id=id)
+    return MachineState([frame])
+
+
+def check_maps(world: World) -> Violation | None:
+    """Maps whose values hold things that this verifier does not know, and types that the target does not have."""
+    target = world.linked.target
+    for spec in world.linked.maps.values():
+        if target.map_types is not None and spec.type not in target.map_types:
+            reason = f"map '{spec.name}' is a {spec.type.name}, which {target.name} does not have"
+            return Violation(Rule.PROGRAM, None, reason, None, {"reason": reason}, 0)
+        field = special_field(spec)
+        if field is not None:
+            return _unsupported(f"map '{spec.name}' with a {field} in its value")
+        if spec.type is MapType.ARENA:
+            return _unsupported("arenas")
+    return None
+
+
+def _unsupported(feature: str) -> Violation:
+    need: Requirement = Supported(feature)
+    return Violation(Rule.UNSUPPORTED, need, feature, None, {"feature": feature, "instead": ""}, 0)
+
+
+def special_field(spec: MapSpec) -> str | None:
+    """The kernel structure inside a map's value, of those with rules of their own; None: plain bytes."""
+    if spec.btf is None or not 0 < spec.value_type < len(spec.btf):
+        return special_field(spec.inner) if spec.inner is not None else None
+    return _find_special(spec.btf, spec.value_type, set())
+
+
+def _find_special(btf: t.Btf, type_id: int, seen: set[int]) -> str | None:
+    if type_id in seen:
+        return None
+    seen.add(type_id)
+    found = btf[type_id]
+    if isinstance(found, t.Ptr):
+        tag = btf[found.type]
+        return (
+            f"pointer to a kernel object ({tag.name})"
+            if isinstance(tag, t.TypeTag) and tag.name in _KPTR_TAGS
+            else None
+        )
+    if isinstance(found, t.MODIFIERS):
+        return _find_special(btf, found.type, seen)
+    if isinstance(found, t.Array):
+        return _find_special(btf, found.type, seen)
+    if isinstance(found, t.Var):
+        return _find_special(btf, found.type, seen)
+    if isinstance(found, (t.Struct, t.Union)):
+        if found.name in _SPECIAL:
+            return f"struct {found.name}"
+        return next((name for m in found.members if (name := _find_special(btf, m.type, seen))), None)
+    if isinstance(found, t.Datasec):
+        return next((name for item in found.entries if (name := _find_special(btf, item.type, seen))), None)
+    return None
+
+
+def stack_violation(world: World) -> Violation | None:
+    """The stacks of all functions on a chain of calls fit in 512 bytes together (kernel: check_max_stack_depth)."""
+    callees: dict[int, set[int]] = {}
+    flow, notes = world.flow, world.notes
+    for table in (flow.calls, flow.callbacks):
+        for slot, target in table.items():
+            if notes.visited[slot]:
+                callees.setdefault(flow.subprogram_at(slot).start, set()).add(target)
+    roots = {0, *world.global_calls}
+    for root in sorted(roots):
+        violation = _deep(world, callees, root, 0, [root])
+        if violation is not None:
+            return violation
+    return None
+
+
+def _deep(world: World, callees: dict[int, set[int]], start: int, above: int, chain: list[int]) -> Violation | None:
+    if len(chain) > 1 and start in world.tail_calls and above >= _TAIL_CALL_STACK:
+        said = f"tail_calls are not allowed when call stack of previous frames is {above} bytes. Too large"
+        return Violation(Rule.TAIL_CALL, None, said, None, {"reason": said}, start)
+    depth = above + -(-world.notes.depth.get(start, 0) // 16) * 16
+    if depth > MAX_STACK:
+        said = f"combined stack size of {len(chain)} calls is {depth}. Too large"
+        return Violation(Rule.STACK_DEPTH, None, said, None, {"depth": depth, "frames": len(chain)}, start)
+    for target in sorted(callees.get(start, ())):
+        if target in chain or len(chain) >= 8:
+            said = f"the call stack of {len(chain) + 1} frames is too deep !"
+            return Violation(Rule.CALL_DEPTH, None, said, None, {"frames": len(chain) + 1}, start)
+        violation = _deep(world, callees, target, depth, [*chain, target])
+        if violation is not None:
+            return violation
+    return None

@@ -1,0 +1,202 @@
+"""Saved states: when to save one, and whether a new state is covered by one (kernel: is_state_visited)."""
+
+from __future__ import annotations
+
+from skep.verifier.explore.covers import Comparison, Mode
+from skep.verifier.flow.liveness import live_registers
+from skep.verifier.flow.stack_liveness import live_cells
+from skep.verifier.requirements.kinds import Rule, Terminates, Violation
+from skep.verifier.state.machine import MachineState
+from skep.verifier.state.world import World
+
+_CALLBACK_HELPERS = frozenset({164, 181})
+
+
+class Checkpoint:
+    """A state that was seen, and how much of what follows it is still to be explored.
+
+    Attributes:
+        branches: paths from here that have not ended.
+        parent: the checkpoint before it on its path; depth: how many there are.
+        loop: the outermost unfinished checkpoint that a path from here was found covered by: until that one is finished,
+            what proofs relied on is not all known here.
+    """
+
+    __slots__ = ("branches", "depth", "hits", "loop", "misses", "parent", "state")
+
+    def __init__(self, state: MachineState, parent: Checkpoint | None) -> None:
+        self.state = state
+        self.parent = parent
+        self.depth = 0 if parent is None else parent.depth + 1
+        self.branches = 1
+        self.loop: Checkpoint | None = None
+        self.hits = 0
+        self.misses = 0
+
+    @property
+    def unfinished_loop(self) -> Checkpoint | None:
+        """The loop head that it still depends on, if any."""
+        head = self.loop
+        return head if head is not None and head.branches else None
+
+
+def finish(node: Checkpoint | None) -> None:
+    """A path that started after this checkpoint has ended (kernel: update_branch_counts)."""
+    while node is not None:
+        node.branches -= 1
+        if node.branches:
+            return
+        node = node.parent
+
+
+class Pruner:
+    """All checkpoints of one program, by place."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        flow = world.flow
+        counts = {}
+        for insn in world.insns:
+            if insn is not None:
+                signature = world.signature(insn.imm) if insn.opcode == 0x85 and insn.src == 0 else None
+                if signature is not None and signature.args is not None:
+                    counts[insn.imm] = len(signature.args)
+        self.registers = live_registers(flow, counts)
+        self.cells = live_cells(flow)
+        self.callbacks = frozenset(
+            slot
+            for slot, insn in enumerate(world.insns)
+            if insn is not None and insn.opcode == 0x85 and insn.src == 0 and insn.imm in _CALLBACK_HELPERS
+        )
+        self.may_goto = flow.forced_points
+        self.forced = flow.forced_points | self.callbacks
+        self.points = frozenset(flow.prune_points | self.forced)
+        self.saved: dict[tuple[int, ...], list[Checkpoint]] = {}
+        self.total = 0
+        self._last_insns = 0
+        self._last_jumps = 0
+
+    def visit(
+        self, slot: int, state: MachineState, parent: Checkpoint | None, insns: int, jumps: int
+    ) -> Checkpoint | bool | Violation:
+        """What to do at a place where states are compared.
+
+        Returns:
+            True: covered, the path ends here. A Checkpoint: the new parent. False: go on. A Violation: it never ends.
+        """
+        key = (slot, *[frame.call_slot for frame in state.frames])
+        saved = self.saved.get(key)
+        if saved is None:
+            saved = self.saved[key] = []
+        forced = slot in self.forced
+        new_insns, new_jumps = insns - self._last_insns, jumps - self._last_jumps
+        add = forced or (new_jumps >= 2 and new_insns >= 8)
+        live, cells = self._what_matters(slot, state)
+        evict = None
+        for node in reversed(saved):
+            if node.branches:
+                found = self._unfinished(slot, node, state, parent, live, cells)
+                if found is not None:
+                    return found
+                if not forced and new_jumps < 20 and new_insns < 100:
+                    add = False
+            else:
+                head = node.unfinished_loop
+                mode = Mode.RELAXED if head is None else Mode.WITHIN
+                if self._covered(node, state, live, cells, mode, complete=head is None):
+                    if head is not None:
+                        self._join_loop(parent, head)
+                    return True
+            if add:
+                node.misses += 1
+                patience = 64 if forced and node.branches else 3
+                if node.misses > node.hits * patience + patience:
+                    evict = node
+        if evict is not None:
+            saved.remove(evict)
+        if not add:
+            return False
+        made = Checkpoint(state.copy(), parent)
+        saved.append(made)
+        self.total += 1
+        self._last_insns, self._last_jumps = insns, jumps
+        return made
+
+    def _unfinished(
+        self,
+        slot: int,
+        node: Checkpoint,
+        state: MachineState,
+        parent: Checkpoint | None,
+        live: tuple[int, ...],
+        cells: tuple[int, ...],
+    ) -> bool | Violation | None:
+        """The saved state lies on this path, or its other branches are still to come."""
+        if slot in self.callbacks or (slot in self.may_goto and node.state.may_goto_depth != state.may_goto_depth):
+            if self._covered(node, state, live, cells, Mode.WITHIN, complete=False):
+                self._join_loop(parent, node)
+                return True
+            return None
+        if node.state.may_goto_depth != state.may_goto_depth:
+            return None
+        comparison = Comparison(Mode.EXACT, self.world)
+        if comparison.states(node.state, state, live, cells) and _depths(node.state) == _depths(state):
+            said = f"infinite loop detected at insn {slot}"
+            return Violation(Rule.INFINITE_LOOP, Terminates(), said, None, {}, slot)
+        return None
+
+    def _covered(
+        self,
+        node: Checkpoint,
+        state: MachineState,
+        live: tuple[int, ...],
+        cells: tuple[int, ...],
+        mode: Mode,
+        *,
+        complete: bool,
+    ) -> bool:
+        comparison = Comparison(mode, self.world)
+        if not comparison.states(node.state, state, live, cells):
+            return False
+        node.hits += 1
+        comparison.commit(complete)
+        return True
+
+    def _join_loop(self, parent: Checkpoint | None, head: Checkpoint) -> None:
+        """Everything between the loop's head and here depends on the head now."""
+        outer = head.unfinished_loop
+        if outer is not None and outer.depth < head.depth:
+            head = outer
+        node = parent
+        while node is not None and node.depth > head.depth:
+            known = node.unfinished_loop
+            if known is None or known.depth > head.depth:
+                node.loop = head
+            node = node.parent
+
+    def _what_matters(self, slot: int, state: MachineState) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """By frame: live registers and stack cells. A caller's are those around its call."""
+        frames = state.frames
+        if len(frames) == 1:
+            return (self.registers[slot],), (self.cells[slot],)
+        live, cells = [], []
+        for frame in frames[1:]:
+            call = frame.call_slot
+            live.append(self.registers[call] | self.registers[call + 1])
+            cells.append(self.cells[call] | self.cells[call + 1])
+        return (*live, self.registers[slot]), (*cells, self.cells[slot])
+
+    def previous(self, slot: int, state: MachineState, parent: Checkpoint | None) -> MachineState | None:
+        """The state at the last visit of this place on this path (kernel: find_prev_entry)."""
+        calls = [frame.call_slot for frame in state.frames]
+        node = parent
+        saved = {id(item) for item in self.saved.get((slot, *calls), ())}
+        while node is not None:
+            if id(node) in saved:
+                return node.state
+            node = node.parent
+        return None
+
+
+def _depths(state: MachineState) -> list[int]:
+    return [frame.callback_depth for frame in state.frames]

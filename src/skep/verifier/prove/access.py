@@ -1,0 +1,221 @@
+"""Loads, stores and atomics: does every byte that is touched belong to the program? (kernel: check_mem_access)"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from skep.abi.contexts import FieldKind
+from skep.abi.map_types import MapType
+from skep.abi.prog_types import ProgType
+from skep.model.maps import MapSpec
+from skep.verifier.prove import regions, stack
+from skep.verifier.requirements.kinds import (
+    LegacyPacketLoad,
+    Requirement,
+    Rule,
+    Use,
+    ValidAccess,
+    ValidMapValue,
+    Violation,
+)
+from skep.verifier.state.machine import MachineState
+from skep.verifier.state.values import Kind, Number, Pointer, type_name
+from skep.verifier.state.world import World
+
+# Kinds that atomics must not touch (kernel: atomic_ptr_type_ok).
+_NOT_ATOMIC = frozenset(
+    {Kind.CTX, Kind.PACKET, Kind.PACKET_META, Kind.FLOW_KEYS, Kind.SOCK, Kind.SOCK_COMMON, Kind.TCP_SOCK}
+)
+
+_ATOMIC = frozenset({Use.ATOMIC, Use.ATOMIC_LOAD, Use.ATOMIC_STORE})
+
+# Pointers that a load of a context field may give.
+_FIELD_KINDS = frozenset(
+    {
+        FieldKind.SCALAR,
+        FieldKind.PACKET,
+        FieldKind.PACKET_END,
+        FieldKind.PACKET_META,
+        FieldKind.SOCKET,
+        FieldKind.SOCKET_NON_NULL,
+        FieldKind.SOCK_COMMON,
+        FieldKind.FLOW_KEYS,
+    }
+)
+
+
+def valid_access(need: ValidAccess, state: MachineState, world: World) -> Violation | None:
+    """The pointer in ``need.reg`` may be used in this way."""
+    pointer = state.regs[need.reg]
+    if not isinstance(pointer, Pointer):
+        return _no_memory(need, type_name(pointer))
+    if pointer.nullable:
+        said = f"R{need.reg} invalid mem access '{pointer.name}'"
+        values: dict[str, object] = {"pointer": pointer.name, "map": pointer.map.name if pointer.map else None}
+        return Violation(Rule.NULLABLE, need, said, need.reg, values)
+    if need.use in _ATOMIC:
+        violation = _atomic(need, pointer)
+        if violation is not None:
+            return violation
+    return _BY_KIND[pointer.kind](need, pointer, state, world)
+
+
+def _atomic(need: ValidAccess, pointer: Pointer) -> Violation | None:
+    kind = pointer.kind
+    if kind in _NOT_ATOMIC:
+        verb = "loads from" if need.use is Use.ATOMIC_LOAD else "stores into"
+        said = f"BPF_ATOMIC {verb} R{need.reg} {pointer.name} is not allowed"
+        return Violation(Rule.ATOMIC_REGION, need, said, need.reg, {"pointer": pointer.name})
+    if kind is not Kind.STACK:
+        return regions.aligned(need, pointer)
+    return None
+
+
+def _no_memory(need: ValidAccess, name: str) -> Violation:
+    said = f"R{need.reg} invalid mem access '{name}'"
+    return Violation(Rule.NOT_A_POINTER, need, said, need.reg, {"pointer": name})
+
+
+def _nothing_there(need: ValidAccess, pointer: Pointer, state: MachineState, world: World) -> Violation | None:
+    return _no_memory(need, pointer.name)
+
+
+def _not_yet(need: ValidAccess, pointer: Pointer, state: MachineState, world: World) -> Violation | None:
+    feature = f"access to the memory of a {pointer.name}"
+    return Violation(Rule.UNSUPPORTED, need, feature, need.reg, {"feature": feature, "instead": ""})
+
+
+def _context(need: ValidAccess, pointer: Pointer, state: MachineState, world: World) -> Violation | None:
+    offset = need.offset
+    if pointer.off or pointer.var is not None:
+        violation = regions.unmoved(need, pointer, need.reg)
+        if violation is not None:
+            return violation
+    writes = need.use is not Use.READ
+    field = regions.context_field(world, offset, need.size, writes=writes, extended=need.sign_extended)
+    if field is not None:
+        if field.kind in _FIELD_KINDS:
+            return None
+        feature = f"context field {field.name}, a pointer to a kernel object"
+        return Violation(Rule.UNSUPPORTED, need, feature, need.reg, {"feature": feature, "instead": ""})
+    said = f"invalid bpf_context access off={offset} size={need.size}"
+    values = {"offset": offset, "size": need.size, "use": need.use.value}
+    return Violation(Rule.CONTEXT_ACCESS, need, said, need.reg, values)
+
+
+def _packet(need: ValidAccess, pointer: Pointer, state: MachineState, world: World) -> Violation | None:
+    if need.use is not Use.READ and not (world.context and world.context.packet_writable):
+        return Violation(Rule.PACKET_READ_ONLY, need, "cannot write into packet", need.reg)
+    return regions.packet(need, pointer, need.reg, pointer.off + need.offset, need.size, zero_size=False)
+
+
+def _map_value(need: ValidAccess, pointer: Pointer, state: MachineState, world: World) -> Violation | None:
+    spec = pointer.map
+    assert spec is not None
+    off = pointer.off + need.offset
+    violation = map_access(need, spec, off, need.size, reads=need.use in _READS, writes=need.use in _WRITES)
+    if violation is not None:
+        return violation
+    return regions.within(need, pointer, need.reg, off, need.size, spec.value_size)
+
+
+_READS = frozenset({Use.READ, Use.ATOMIC, Use.ATOMIC_LOAD})
+_WRITES = frozenset({Use.WRITE, Use.ATOMIC, Use.ATOMIC_STORE})
+
+_RDONLY_PROG, _WRONLY_PROG = 1 << 7, 1 << 8
+
+
+def map_access(need: Requirement, spec: MapSpec, off: int, size: int, *, reads: bool, writes: bool) -> Violation | None:
+    """The map's flags allow it (kernel: check_map_access_type)."""
+    if writes and spec.flags & _RDONLY_PROG:
+        said = f"write into map forbidden, value_size={spec.value_size} off={off} size={size}"
+        return Violation(Rule.MAP_READ_ONLY, need, said, None, {"map": spec.name, "use": "write"})
+    if reads and spec.flags & _WRONLY_PROG:
+        said = f"read from map forbidden, value_size={spec.value_size} off={off} size={size}"
+        return Violation(Rule.MAP_UNREADABLE, need, said, None, {"map": spec.name, "use": "read"})
+    return None
+
+
+def _map_key(need: ValidAccess, pointer: Pointer, state: MachineState, world: World) -> Violation | None:
+    if need.use is not Use.READ:
+        said = f"write to change key R{need.reg} not allowed"
+        return Violation(Rule.MEMORY_READ_ONLY, need, said, need.reg, {"pointer": pointer.name})
+    assert pointer.map is not None
+    return regions.within(need, pointer, need.reg, pointer.off + need.offset, need.size, pointer.map.key_size)
+
+
+def _memory(need: ValidAccess, pointer: Pointer, state: MachineState, world: World) -> Violation | None:
+    if need.use in _WRITES and pointer.readonly:
+        said = f"R{need.reg} cannot write into {pointer.name}"
+        return Violation(Rule.MEMORY_READ_ONLY, need, said, need.reg, {"pointer": pointer.name})
+    return regions.within(need, pointer, need.reg, pointer.off + need.offset, need.size, pointer.size)
+
+
+_BY_KIND: dict[Kind, Callable[[ValidAccess, Pointer, MachineState, World], Violation | None]] = {
+    Kind.CTX: _context,
+    Kind.STACK: stack.valid_access,
+    Kind.PACKET: _packet,
+    Kind.PACKET_META: _packet,
+    Kind.PACKET_END: _nothing_there,
+    Kind.MAP_VALUE: _map_value,
+    Kind.MAP_KEY: _map_key,
+    Kind.MAP: _not_yet,
+    Kind.MEMORY: _memory,
+    Kind.RECORD: _memory,
+    Kind.FUNC: _nothing_there,
+    Kind.SOCK: _not_yet,
+    Kind.SOCK_COMMON: _not_yet,
+    Kind.TCP_SOCK: _not_yet,
+    Kind.FLOW_KEYS: _not_yet,
+    Kind.BTF: _not_yet,
+}
+
+
+def valid_map_value(need: ValidMapValue, state: MachineState, world: World) -> Violation | None:
+    """Only the single value of an array map has an address that is known before (kernel: array_map_direct_value_addr)."""
+    spec = world.map(need.map)
+    if spec is None:
+        return Violation(
+            Rule.PROGRAM, need, "fd is not pointing to valid bpf_map", None, {"reason": f"no map {need.map!r}"}
+        )
+    if spec.type is not MapType.ARRAY or spec.max_entries != 1:
+        reason = f"the address of a value of map '{spec.name}' is taken, and it is not an array of one value"
+        return Violation(Rule.PROGRAM, need, "direct value access not supported by this map", None, {"reason": reason})
+    if not 0 <= need.offset < spec.value_size:
+        said = f"direct value offset of {need.offset} is not allowed"
+        return Violation(Rule.PROGRAM, need, said, None, {"reason": said})
+    return None
+
+
+_LEGACY_TYPES = frozenset({ProgType.SOCKET_FILTER, ProgType.SCHED_CLS, ProgType.SCHED_ACT})
+
+
+def legacy_packet_load(need: LegacyPacketLoad, state: MachineState, world: World) -> Violation | None:
+    """r6 is the context; the index is a number (kernel: check_ld_abs)."""
+    if world.linked.prog_type not in _LEGACY_TYPES:
+        said = "BPF_LD_[ABS|IND] instructions not allowed for this program type"
+        return Violation(
+            Rule.LEGACY_LOAD, need, said, None, {"reason": "only socket filters and tc programs may use them"}
+        )
+    context = state.regs[6]
+    if not isinstance(context, Pointer) or context.kind is not Kind.CTX:
+        said = "at the time of BPF_LD_ABS|IND R6 != pointer to skb"
+        return Violation(Rule.LEGACY_LOAD, need, said, 6, {"reason": "r6 must hold the context"})
+    violation = regions.unmoved(need, context, 6)
+    if violation is not None:
+        return violation
+    if (
+        need.source is not None
+        and not isinstance(state.regs[need.source], Number)
+        and not world.linked.target.privileged
+    ):
+        said = f"R{need.source} leaks addr"
+        return Violation(Rule.POINTER_LEAK, need, said, need.source, {"pointer": type_name(state.regs[need.source])})
+    if len(state.frames) > 1 and not _returns_number(world, state):
+        said = "LD_ABS is only allowed in functions that return 'int'."
+        return Violation(Rule.LEGACY_LOAD, need, said, None, {"reason": "the subprogram does not return an int"})
+    return None
+
+
+def _returns_number(world: World, state: MachineState) -> bool:
+    return world.returns_int(state.frame.start)

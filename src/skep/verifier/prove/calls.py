@@ -1,0 +1,137 @@
+"""Calls of helpers and subprograms (kernel: check_helper_call, check_map_func_compatibility, check_func_call)."""
+
+from __future__ import annotations
+
+from skep.abi.helpers import HELPERS, may_call
+from skep.abi.map_types import MapType
+from skep.abi.signatures import ReturnKind
+from skep.verifier.prove.arguments import map_argument
+from skep.verifier.prove.compatibility import SLEEPABLE_MAPS, fits
+from skep.verifier.prove.functions import valid_global_call
+from skep.verifier.requirements.kinds import (
+    HelperAvailable,
+    Rule,
+    SuitableMap,
+    ValidCall,
+    Violation,
+)
+from skep.verifier.state.machine import MachineState
+from skep.verifier.state.values import Number, Pointer
+from skep.verifier.state.world import World
+
+MAX_CALL_FRAMES = 8
+
+# Helpers whose effect on the state is more than their signature says, and that are not written yet.
+_NOT_YET = {
+    93: "bpf_spin_lock",
+    94: "bpf_spin_unlock",
+    169: "bpf_timer_init",
+    170: "bpf_timer_set_callback",
+    171: "bpf_timer_start",
+    172: "bpf_timer_cancel",
+    180: "bpf_find_vma",
+    194: "bpf_kptr_xchg",
+    209: "bpf_user_ringbuf_drain",
+}
+
+# What a program may do with r0 of these is not written yet.
+_RESULTS = frozenset(
+    {
+        ReturnKind.INTEGER,
+        ReturnKind.VOID,
+        ReturnKind.MAP_VALUE_OR_NULL,
+        ReturnKind.MAP_VALUE,
+        ReturnKind.RINGBUF_RECORD_OR_NULL,
+    }
+)
+
+
+def helper_available(need: HelperAvailable, state: MachineState, world: World) -> Violation | None:
+    """The helper exists, and this program on this engine may call it."""
+    number, linked = need.helper, world.linked
+    row = HELPERS.get(number)
+    if row is None:
+        return Violation(Rule.HELPER_UNKNOWN, need, f"invalid func unknown#{number}", None, {"helper": number})
+    values: dict[str, object] = {"helper": row.name, "prog_type": linked.prog_type.name}
+    if not may_call(row, linked.prog_type, linked.attach_type):
+        said = f"program of this type cannot use helper {row.name}#{number}"
+        return Violation(Rule.HELPER_PROG_TYPE, need, said, None, values)
+    if row.gpl_only and not linked.is_gpl_compatible:
+        said = "cannot call GPL-restricted function from non-GPL compatible program"
+        return Violation(Rule.HELPER_GPL, need, said, None, values)
+    if row.may_sleep and not linked.sleepable:
+        said = "helper call might sleep in a non-sleepable prog"
+        return Violation(Rule.HELPER_SLEEPS, need, said, None, values)
+    reason = linked.target.refused_helpers.get(number)
+    if reason is not None:
+        said = f"{row.name}() cannot be called on {linked.target.name}: {reason}"
+        return Violation(
+            Rule.HELPER_REFUSED, need, said, None, {**values, "reason": reason, "engine": linked.target.name}
+        )
+    if number in _NOT_YET or row.args is None or row.returns not in _RESULTS or row.acquires != (number == 131):
+        feature = f"helper {row.name}()"
+        return Violation(Rule.UNSUPPORTED, need, feature, None, {"feature": feature, "instead": ""})
+    return None
+
+
+def suitable_map(need: SuitableMap, state: MachineState, world: World) -> Violation | None:
+    """The type of the map and the helper fit."""
+    signature = world.signature(need.helper)
+    pointer = map_argument(signature, state) if signature is not None else None
+    if pointer is None or pointer.map is None or signature is None:
+        return _special(need, state, world)
+    spec = pointer.map
+    values: dict[str, object] = {"helper": signature.name, "map": spec.name, "map_type": spec.type.name}
+    if not fits(need.helper, spec.type):
+        said = f"cannot pass map_type {int(spec.type)} into func {signature.name}#{need.helper}"
+        return Violation(Rule.HELPER_MAP, need, said, None, values)
+    if spec.type is MapType.PROG_ARRAY and len(state.frames) > 1 and _in_callback(state):
+        said = "tail_call is not allowed in callbacks"
+        return Violation(Rule.TAIL_CALL, need, said, None, {"reason": "tail calls cannot leave a callback"})
+    if world.linked.sleepable and spec.type not in SLEEPABLE_MAPS:
+        said = "Sleepable programs can only use array, hash, ringbuf and local storage maps"
+        return Violation(Rule.SLEEPABLE_MAP, need, said, None, values)
+    violation = _writes_read_only(need, pointer, values)
+    return violation if violation is not None else _special(need, state, world)
+
+
+def _in_callback(state: MachineState) -> bool:
+    return any(frame.callback is not None for frame in state.frames)
+
+
+_RDONLY_PROG = 1 << 7
+_UPDATES = frozenset({2, 3, 87, 88})
+
+
+def _writes_read_only(need: SuitableMap, pointer: Pointer, values: dict[str, object]) -> Violation | None:
+    """Helpers respect the program's rights to a map (kernel: record_func_map)."""
+    assert pointer.map is not None
+    flags = pointer.map.flags
+    if flags & _RDONLY_PROG and need.helper in _UPDATES:
+        return Violation(Rule.MAP_READ_ONLY, need, "write into map forbidden", None, {**values, "use": "write"})
+    return None
+
+
+def _special(need: SuitableMap, state: MachineState, world: World) -> Violation | None:
+    """Rules of single helpers."""
+    if need.helper == 81:  # bpf_get_local_storage
+        flags = state.regs[2]
+        if not isinstance(flags, Number) or flags.value != 0:
+            said = "get_local_storage() doesn't support non-zero flags"
+            return Violation(Rule.ARGUMENT_VALUE, need, said, 2, {"helper": "bpf_get_local_storage"})
+        flags.rely()
+    return None
+
+
+def valid_call(need: ValidCall, state: MachineState, world: World) -> Violation | None:
+    """A subprogram can be entered."""
+    sub = world.functions.get(need.target)
+    if sub is None:
+        said = f"function calls: no subprogram starts at instruction {need.target}"
+        return Violation(Rule.PROGRAM, need, said, None, {"reason": said})
+    if len(state.frames) >= MAX_CALL_FRAMES:
+        said = f"the call stack of {len(state.frames) + 1} frames is too deep"
+        return Violation(Rule.CALL_DEPTH, need, said, None, {"frames": len(state.frames) + 1})
+    if sub.is_global:
+        return valid_global_call(need, sub, state, world)
+    return None

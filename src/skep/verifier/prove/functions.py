@@ -1,0 +1,69 @@
+"""Calls of global functions: verified on their own, so the call only has to match the prototype."""
+
+from __future__ import annotations
+
+from skep.model.programs import Subprogram
+from skep.verifier.prove import access, regions, stack
+from skep.verifier.requirements.kinds import Requirement, Rule, ValidCall, Violation
+from skep.verifier.state.functions import Parameter, Passed, parameters
+from skep.verifier.state.machine import MachineState
+from skep.verifier.state.values import Kind, Number, Pointer, Value, type_name
+from skep.verifier.state.world import World
+
+
+def valid_global_call(need: ValidCall, sub: Subprogram, state: MachineState, world: World) -> Violation | None:
+    """Every argument is what the prototype says (kernel: btf_check_func_arg_match)."""
+    expected = parameters(world.linked, sub)
+    if isinstance(expected, str):
+        if expected.startswith("unsupported"):
+            feature = f"parameters of global function {sub.name}(): {expected}"
+            return Violation(Rule.UNSUPPORTED, need, feature, None, {"feature": feature, "instead": ""})
+        return Violation(Rule.SUBPROGRAM_SIGNATURE, need, expected, None, {"function": sub.name, "reason": expected})
+    for reg, parameter in enumerate(expected, start=1):
+        value = state.regs[reg]
+        if value is None:
+            return Violation(Rule.UNINITIALISED, need, f"R{reg} !read_ok", reg)
+        if not _matches(need, parameter, value, reg, state, world):
+            index = list(world.functions).index(sub.start)
+            said = f"Caller passes invalid args into func#{index} ('{sub.name}')"
+            values = {"function": sub.name, "expected": parameter.kind.value, "pointer": type_name(value)}
+            return Violation(Rule.SUBPROGRAM_ARGUMENTS, need, said, reg, values)
+    return None
+
+
+def _matches(
+    need: Requirement, parameter: Parameter, value: Value, reg: int, state: MachineState, world: World
+) -> bool:
+    if parameter.kind is Passed.NUMBER:
+        return isinstance(value, Number)
+    if parameter.kind is Passed.CONTEXT:
+        if not isinstance(value, Pointer) or value.kind is not Kind.CTX:
+            return False
+        return regions.unmoved(need, value, reg) is None
+    if isinstance(value, Number):
+        if value.value == 0 and parameter.nullable:
+            value.rely()
+            return True
+        return False
+    if value.nullable and not parameter.nullable:
+        return False
+    return _memory(need, parameter.size, value, reg, state, world)
+
+
+def _memory(need: Requirement, size: int, value: Pointer, reg: int, state: MachineState, world: World) -> bool:
+    """The function may read and write all of it (kernel: check_mem_reg)."""
+    if value.readonly or value.kind in (Kind.MAP_KEY, Kind.PACKET, Kind.PACKET_META):
+        return False
+    if value.kind is Kind.STACK:
+        if stack.in_bounds(need, value, reg, value.off, size, writes=True) is not None:
+            return False
+        low, high = value.off + value.low, value.off + (value.var.smax if value.var else 0)
+        return stack.initialised(need, state.frames[value.frame], low, high + size, reg, world) is None
+    if value.kind is Kind.MAP_VALUE:
+        assert value.map is not None
+        if access.map_access(need, value.map, value.off, size, reads=True, writes=True) is not None:
+            return False
+        return regions.within(need, value, reg, value.off, size, value.map.value_size) is None
+    if value.kind in (Kind.MEMORY, Kind.RECORD):
+        return regions.within(need, value, reg, value.off, size, value.size) is None
+    return False

@@ -1,0 +1,95 @@
+"""Ends of paths: what may be left open, what r0 must be; and what cannot be proved at all."""
+
+from __future__ import annotations
+
+from skep.verifier.requirements.kinds import (
+    Event,
+    NothingOpen,
+    ResultInRange,
+    Rule,
+    Supported,
+    Unreachable,
+    Violation,
+)
+from skep.verifier.state.machine import MachineState
+from skep.verifier.state.returns import range_at_exit
+from skep.verifier.state.values import Kind, Number, Pointer
+from skep.verifier.state.world import World
+
+_SENTENCES = {
+    Event.EXIT: "BPF_EXIT instruction in main prog would lead to reference leak",
+    Event.TAIL_CALL: "tail_call would lead to reference leak",
+    Event.LEGACY_LOAD: "BPF_LD_[ABS|IND] would lead to reference leak",
+}
+
+
+def nothing_open(need: NothingOpen, state: MachineState, world: World) -> Violation | None:
+    """No reference is open; at the exit of a subprogram it may be (the caller can release it), of a callback not."""
+    refs = state.refs
+    if not refs:
+        return None
+    if need.event is Event.EXIT and len(state.frames) > 1:
+        frame = state.frame
+        if frame.callback is None:
+            return None
+        refs = tuple(ref for ref in refs if ref[0] > frame.refs_before)
+        if not refs:
+            return None
+    values = {"event": need.event.value, "acquired_at": refs[0][1]}
+    return Violation(Rule.REFERENCE_LEAK, need, _SENTENCES[need.event], None, values)
+
+
+def result_in_range(need: ResultInRange, state: MachineState, world: World) -> Violation | None:
+    """r0 at exit of the top frame."""
+    result = state.regs[0]
+    frame = state.frame
+    if len(state.frames) > 1:
+        if isinstance(result, Pointer) and result.kind is Kind.STACK:
+            said = "cannot return stack pointer to the caller"
+            return Violation(Rule.STACK_ESCAPE, need, said, 0, {"pointer": "fp"})
+        if frame.callback is None:
+            return None
+        return _within(need, result, frame.callback, "callback", "At callback return")
+    if result is None:
+        return Violation(Rule.RETURN_UNINITIALISED, need, "R0 !read_ok", 0)
+    if frame.start != 0:
+        if not isinstance(result, Number):
+            said = f"At subprogram exit the register R0 is not a scalar value ({result.name})"
+            return Violation(Rule.RETURN_KIND, need, said, 0, {"pointer": result.name})
+        return None
+    if isinstance(result, Pointer) and not world.linked.target.privileged:
+        return Violation(Rule.POINTER_LEAK, need, "R0 leaks addr as return value", 0, {"pointer": result.name})
+    wanted = range_at_exit(world.linked)
+    if wanted is None:
+        return None
+    return _within(need, result, wanted, "program", "At program exit")
+
+
+def _within(
+    need: ResultInRange, result: Number | Pointer | None, wanted: tuple[int, int], where: str, prefix: str
+) -> Violation | None:
+    if result is None:
+        return Violation(Rule.RETURN_UNINITIALISED, need, "R0 !read_ok", 0)
+    if isinstance(result, Pointer):
+        said = f"{prefix} the register R0 is not a known value ({result.name})"
+        return Violation(Rule.RETURN_KIND, need, said, 0, {"pointer": result.name, "where": where})
+    result.rely()
+    low, high = wanted
+    known = result.range
+    if known.smin >= low and known.smax <= high:
+        return None
+    said = f"{prefix} the register R0 has smin={known.smin} smax={known.smax} should have been in [{low}, {high}]"
+    values = {"low": low, "high": high, "known_low": known.smin, "known_high": known.smax, "where": where}
+    return Violation(Rule.RETURN_RANGE, need, said, 0, values)
+
+
+def unreachable(need: Unreachable, state: MachineState, world: World) -> Violation | None:
+    """A path is here, so it is reachable."""
+    said = "invalid func unknown#195896080"
+    return Violation(Rule.POISONED, need, said, None, {"reason": need.reason})
+
+
+def supported(need: Supported, state: MachineState, world: World) -> Violation | None:
+    """Never, yet."""
+    values = {"feature": need.feature, "instead": need.instead}
+    return Violation(Rule.UNSUPPORTED, need, f"{need.feature} not supported by skep's verifier", None, values)

@@ -1,0 +1,107 @@
+"""Bounds of every kind of memory but the stack."""
+
+from __future__ import annotations
+
+from skep.abi.contexts import ContextField, FieldKind
+from skep.verifier.requirements.kinds import Requirement, Rule, ValidAccess, Violation
+from skep.verifier.state.offsets import MAX_OFFSET
+from skep.verifier.state.values import Kind, Pointer
+from skep.verifier.state.world import World
+
+_S64_MIN = -(1 << 63)
+
+
+def within(
+    need: Requirement,
+    pointer: Pointer,
+    reg: int,
+    off: int,
+    size: int,
+    available: int,
+    *,
+    zero_size: bool = False,
+) -> Violation | None:
+    """``size`` bytes at ``pointer.var + off`` lie in 0 .. ``available`` (kernel: check_mem_region_access)."""
+    low, high = pointer.low, pointer.high
+    is_map = pointer.kind is Kind.MAP_VALUE
+    rule = Rule.MAP_VALUE_BOUNDS if is_map else Rule.MEMORY_BOUNDS
+    what = "value_size" if is_map else "memory_size"
+    if low < 0 and (low == _S64_MIN or low + off < 0):
+        said = f"R{reg} min value is negative, either use unsigned index or do a if (index >=0) check."
+        return Violation(Rule.NEGATIVE_OFFSET, need, said, reg, {"pointer": pointer.name})
+    fits = size > 0 or zero_size
+    if not (fits and low + off >= 0 and low + off + size <= available):
+        said = f"R{reg} min value is outside of the allowed memory range"
+        if pointer.var is None:
+            said = _outside(pointer, available, off, size)
+        return Violation(rule, need, said, reg, {"offset": low + off, "size": size, what: available, "which": "min"})
+    if high >= MAX_OFFSET:
+        said = f"R{reg} unbounded memory access, make sure to bounds check any such access"
+        return Violation(Rule.UNBOUNDED_OFFSET, need, said, reg, {"pointer": pointer.name})
+    if high + off + size > available:
+        said = f"R{reg} max value is outside of the allowed memory range"
+        return Violation(rule, need, said, reg, {"offset": high + off, "size": size, what: available, "which": "max"})
+    return None
+
+
+def _outside(pointer: Pointer, available: int, off: int, size: int) -> str:
+    if pointer.kind is Kind.MAP_VALUE:
+        return f"invalid access to map value, value_size={available} off={off} size={size}"
+    if pointer.kind is Kind.MAP_KEY:
+        return f"invalid access to map key, key_size={available} off={off} size={size}"
+    return f"invalid access to memory, mem_size={available} off={off} size={size}"
+
+
+def packet(need: Requirement, pointer: Pointer, reg: int, off: int, size: int, *, zero_size: bool) -> Violation | None:
+    """``size`` bytes at ``off`` from the packet pointer's base were compared with data_end (kernel: check_packet_access)."""
+    if pointer.low < 0:
+        said = f"R{reg} min value is negative, either use unsigned index or do a if (index >=0) check."
+        return Violation(Rule.NEGATIVE_OFFSET, need, said, reg, {"pointer": pointer.name})
+    if (size > 0 or zero_size) and off >= 0 and off + size <= pointer.range:
+        return None
+    said = (
+        f"invalid access to packet, off={off} size={size}, R{reg}(id={pointer.id},off={pointer.off},r={pointer.range})"
+        f" R{reg} offset is outside of the packet"
+    )
+    return Violation(Rule.PACKET_BOUNDS, need, said, reg, {"offset": off, "size": size, "range": pointer.range})
+
+
+def unmoved(need: Requirement, pointer: Pointer, reg: int) -> Violation | None:
+    """The pointer still points to the start of its object (kernel: __check_ptr_off_reg)."""
+    name = pointer.name
+    if pointer.off < 0:
+        said = f"negative offset {name} ptr R{reg} off={pointer.off} disallowed"
+    elif pointer.off:
+        said = f"dereference of modified {name} ptr R{reg} off={pointer.off} disallowed"
+    elif pointer.var is not None and (pointer.var[1] or pointer.var[0]):
+        bits = pointer.var.bits
+        said = f"variable {name} access var_off=({bits.value:#x}; {bits.mask:#x}) disallowed"
+    else:
+        return None
+    return Violation(Rule.CONTEXT_MODIFIED, need, said, reg, {"pointer": name, "offset": pointer.off})
+
+
+def aligned(need: ValidAccess, pointer: Pointer) -> Violation | None:
+    """Strict alignment, as atomics need it (kernel: check_generic_ptr_alignment)."""
+    size, off = need.size, pointer.off + need.offset
+    low_bits = size - 1
+    unknown = pointer.var is not None and pointer.var.mask & low_bits
+    base = pointer.var.value if pointer.var is not None else 0
+    if size == 1 or (not unknown and (base + off) & low_bits == 0):
+        return None
+    said = f"misaligned {_ALIGN_NAMES.get(pointer.kind, '')}access off {base}+{pointer.off}+{need.offset} size {size}"
+    return Violation(Rule.MISALIGNED, need, said, need.reg, {"offset": off, "size": size})
+
+
+_ALIGN_NAMES = {Kind.STACK: "stack ", Kind.MAP_VALUE: "value ", Kind.CTX: "context "}
+
+
+def context_field(world: World, offset: int, size: int, *, writes: bool, extended: bool = False) -> ContextField | None:
+    """The field that an access of the context touches, if it may be touched so; None if not."""
+    context = world.context
+    if context is None:
+        return None
+    field = context.field_at(offset, size, writes, world.linked.attach_type)
+    if field is not None and extended and field.kind is not FieldKind.SCALAR:
+        return None
+    return field

@@ -1,0 +1,100 @@
+"""Arguments of global functions, from their BTF prototypes (kernel: btf_prepare_func_args)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from skep.abi.prog_types import ProgType
+from skep.btf import types as t
+from skep.btf.catalog import size_of
+from skep.errors import SkepError
+from skep.model.programs import LinkedProgram, Subprogram
+
+
+class Passed(StrEnum):
+    """What a global function may be given."""
+
+    NUMBER = "number"
+    CONTEXT = "ctx"
+    MEMORY = "mem"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter: a number, the context, or memory of ``size`` bytes that may be NULL unless tagged."""
+
+    kind: Passed
+    size: int = 0
+    nullable: bool = True
+
+
+_CONTEXT_STRUCTS: dict[ProgType, frozenset[str]] = {
+    ProgType.XDP: frozenset({"xdp_md"}),
+    **dict.fromkeys(
+        (ProgType.SCHED_CLS, ProgType.SCHED_ACT, ProgType.SOCKET_FILTER, ProgType.CGROUP_SKB), frozenset({"__sk_buff"})
+    ),
+    ProgType.KPROBE: frozenset({"bpf_user_pt_regs_t", "pt_regs", "user_pt_regs"}),
+    ProgType.PERF_EVENT: frozenset({"bpf_perf_event_data", "bpf_user_pt_regs_t", "pt_regs"}),
+    ProgType.RAW_TRACEPOINT: frozenset({"bpf_raw_tracepoint_args"}),
+}
+_VOID_CONTEXT = frozenset({ProgType.TRACEPOINT, ProgType.SYSCALL})
+
+
+def parameters(linked: LinkedProgram, sub: Subprogram) -> tuple[Parameter, ...] | str:
+    """The parameters of a global function, or why it cannot be one."""
+    btf = linked.btf
+    func = btf[sub.btf_id] if btf is not None and 0 < sub.btf_id < len(btf) else None
+    if btf is None or not isinstance(func, t.Func):
+        return f"global function {sub.name}() has no BTF prototype"
+    proto = btf[func.type]
+    if not isinstance(proto, t.FuncProto):
+        return f"global function {sub.name}() has no BTF prototype"
+    if len(proto.params) > 5:
+        return f"global function {sub.name}() has more than 5 parameters"
+    if not isinstance(btf[btf.strip(proto.ret)], (t.Int, t.Enum, t.Enum64)):
+        return f"Global function {sub.name}() doesn't return scalar. Only those are supported."
+    tags = _tags(btf, sub.btf_id)
+    found: list[Parameter] = []
+    for index, param in enumerate(proto.params):
+        row = _parameter(linked, btf, param.type, tags.get(index, frozenset()), index)
+        if isinstance(row, str):
+            return f"{row} (function {sub.name}())"
+        found.append(row)
+    return tuple(found)
+
+
+def _tags(btf: t.Btf, func_id: int) -> dict[int, frozenset[str]]:
+    found: dict[int, frozenset[str]] = {}
+    for item in btf:
+        if isinstance(item, t.DeclTag) and item.type == func_id and item.name.startswith("arg:"):
+            found[item.component] = found.get(item.component, frozenset()) | {item.name[4:]}
+    return found
+
+
+def _parameter(linked: LinkedProgram, btf: t.Btf, type_id: int, tags: frozenset[str], index: int) -> Parameter | str:
+    stripped = btf[btf.strip(type_id)]
+    if isinstance(stripped, (t.Int, t.Enum, t.Enum64)):
+        return Parameter(Passed.NUMBER) if not tags else f"arg#{index} has a pointer tag on a number"
+    if not isinstance(stripped, t.Ptr):
+        return f"Arg#{index} type is neither scalar nor pointer"
+    unknown = tags - {"ctx", "nonnull", "nullable"}
+    if unknown:
+        return f"unsupported: arg#{index} is tagged arg:{min(unknown)}"
+    names = set()
+    target = stripped.type
+    while isinstance(btf[target], t.MODIFIERS):
+        if btf[target].name:
+            names.add(btf[target].name)
+        target = btf[target].type  # type: ignore[union-attr]
+    pointee = btf[target]
+    names.add(pointee.name)
+    if "ctx" in tags or names & _CONTEXT_STRUCTS.get(linked.prog_type, frozenset()):
+        return Parameter(Passed.CONTEXT, nullable=False)
+    if isinstance(pointee, (t.Void, t.Fwd)):
+        return f"arg#{index} reference type('{pointee.name or 'void'}') size cannot be determined"
+    try:
+        size = size_of(btf, target)
+    except SkepError:
+        return f"arg#{index} size cannot be determined"
+    return Parameter(Passed.MEMORY, size=size, nullable="nonnull" not in tags)

@@ -1,0 +1,217 @@
+"""What stays the same while a program is explored: its code, its maps, its type; and the notebook for facts."""
+
+from __future__ import annotations
+
+from skep.abi.contexts import Context, ContextField, context_for
+from skep.abi.helpers import HELPERS, signature_for
+from skep.abi.signatures import Signature
+from skep.btf.types import Func, FuncProto, Int
+from skep.isa import opcodes as op
+from skep.isa.instruction import Instruction, slots
+from skep.model.maps import MapSpec
+from skep.model.programs import Access, CallFact, Facts, LinkedProgram, Region, Subprogram
+from skep.verifier.flow.cfg import Flow
+from skep.verifier.options import Options
+
+_SCALAR, _POINTER = 1, 2
+
+
+class Notebook:
+    """Facts as they are found; several paths may visit one slot and every path must agree with what is handed out."""
+
+    __slots__ = (
+        "_accesses",
+        "_calls",
+        "depth",
+        "kinds",
+        "reads_uninit_stack",
+        "resizes_packet",
+        "visited",
+        "writes_packet",
+    )
+
+    def __init__(self, count: int) -> None:
+        self.kinds = bytearray(count)  # what results were seen at a slot: numbers, pointers
+        self.visited = bytearray(count)
+        self.depth: dict[int, int] = {}
+        self._accesses: dict[int, tuple[Region, str | None, ContextField | None, int | None]] = {}
+        self._calls: dict[int, CallFact] = {}
+        self.writes_packet = False
+        self.resizes_packet = False
+        self.reads_uninit_stack = False
+
+    def access(
+        self,
+        slot: int,
+        region: Region,
+        map: str | None = None,
+        field: ContextField | None = None,
+        offset: int | None = None,
+    ) -> bool:
+        """Note where an access lands. False: one path says context and another does not."""
+        new = (region, map, field, offset)
+        old = self._accesses.setdefault(slot, new)
+        if old is new or old == new:
+            return True
+        if (old[0] is Region.CONTEXT) != (region is Region.CONTEXT) or old[2] != field:
+            return False
+        same = old[0] is region
+        self._accesses[slot] = (
+            region if same else Region.MEMORY,
+            map if same and old[1] == map else None,
+            field,
+            offset if same and old[3] == offset else None,
+        )
+        return True
+
+    def call(self, slot: int, fact: CallFact) -> None:
+        """Note a helper call; what differs between paths is forgotten."""
+        old = self._calls.get(slot)
+        if old is None or old == fact:
+            self._calls[slot] = fact
+            return
+        self._calls[slot] = CallFact(
+            fact.helper,
+            fact.map if fact.map == old.map else None,
+            fact.map_spec if fact.map_spec is old.map_spec else None,
+            fact.callback if fact.callback == old.callback else None,
+            {reg: value for reg, value in fact.constants.items() if old.constants.get(reg) == value},
+        )
+
+    def result(self, slot: int, is_pointer: bool) -> None:
+        """Note what kind of value an instruction gave."""
+        self.kinds[slot] |= _POINTER if is_pointer else _SCALAR
+
+    def stack(self, start: int, depth: int) -> None:
+        """Note how deep a function's stack is used, in bytes."""
+        if depth > self.depth.get(start, 0):
+            self.depth[start] = depth
+
+    def facts(self, starts: tuple[int, ...]) -> Facts:
+        """Everything, for the stations after."""
+        return Facts(
+            reachable=frozenset(slot for slot, seen in enumerate(self.visited) if seen),
+            accesses={slot: Access(*row) for slot, row in self._accesses.items()},
+            calls=dict(self._calls),
+            pointer_results=frozenset(slot for slot, kinds in enumerate(self.kinds) if kinds == _POINTER),
+            stack_depth={start: self.depth.get(start, 0) for start in starts if self.visited[start]},
+            writes_packet=self.writes_packet,
+            resizes_packet=self.resizes_packet,
+            reads_uninit_stack=self.reads_uninit_stack,
+        )
+
+
+class World:
+    """One program, its options, and the notebook.
+
+    Attributes:
+        insns: by slot; None for the second half of an LD_IMM64.
+        functions: by first slot.
+        flow: the shape of the code.
+        context: what the entry function gets in r1.
+        prototypes: of the functions with BTF, by first slot.
+        notes: facts found so far.
+    """
+
+    __slots__ = (
+        "_id",
+        "_resizers",
+        "context",
+        "flow",
+        "functions",
+        "global_calls",
+        "insns",
+        "linked",
+        "notes",
+        "options",
+        "prototypes",
+        "signatures",
+        "tail_calls",
+    )
+
+    def __init__(self, linked: LinkedProgram, options: Options, flow: Flow) -> None:
+        self.linked = linked
+        self.options = options
+        self.flow = flow
+        self.context: Context | None = context_for(linked.prog_type)
+        self.signatures: dict[int, Signature | None] = {}
+        self.prototypes: dict[int, FuncProto] = _prototypes(linked)
+        self.insns: tuple[Instruction | None, ...] = slots(linked.insns)
+        self.functions: dict[int, Subprogram] = {sub.start: sub for sub in linked.subprograms}
+        self.notes = Notebook(len(self.insns))
+        self.tail_calls: set[int] = set()  # first slots of functions that make tail calls
+        self.global_calls: set[int] = set()  # first slots of global functions that are called
+        self._resizers: frozenset[int] | None = None
+        self._id = 0
+
+    def next_id(self) -> int:
+        """A number that was not used before."""
+        self._id += 1
+        return self._id
+
+    def signature(self, helper: int) -> Signature | None:
+        """What a helper wants in a program of this type; of any type if this one may not call it."""
+        if helper not in self.signatures:
+            self.signatures[helper] = signature_for(helper, self.linked.prog_type) or HELPERS.get(helper)
+        return self.signatures[helper]
+
+    def returns_int(self, start: int) -> bool:
+        """Whether the function at this slot is known to return an integer."""
+        proto, btf = self.prototypes.get(start), self.linked.btf
+        return proto is not None and btf is not None and isinstance(btf[btf.strip(proto.ret)], Int)
+
+    def changes_packet(self, start: int) -> bool:
+        """Whether the function at this slot, or one it calls, may move packet data."""
+        if self._resizers is None:
+            self._resizers = _find_resizers(self)
+        return start in self._resizers
+
+    def insn(self, slot: int) -> Instruction:
+        """The instruction at a slot that begins one."""
+        insn = self.insns[slot]
+        assert insn is not None
+        return insn
+
+    def map(self, name: str) -> MapSpec | None:
+        """The blueprint of a map that the code names."""
+        return self.linked.maps.get(name)
+
+    def map_name(self, spec: MapSpec | None) -> str | None:
+        """The name of a map, None for an inner map: which one it is, is known at run time only."""
+        return spec.name if spec is not None and self.linked.maps.get(spec.name) is spec else None
+
+
+def _prototypes(linked: LinkedProgram) -> dict[int, FuncProto]:
+    found: dict[int, FuncProto] = {}
+    btf = linked.btf
+    if btf is None:
+        return found
+    for sub in linked.subprograms:
+        func = btf[sub.btf_id] if 0 < sub.btf_id < len(btf) else None
+        proto = btf[func.type] if isinstance(func, Func) and 0 < func.type < len(btf) else None
+        if isinstance(proto, FuncProto):
+            found[sub.start] = proto
+    return found
+
+
+def _find_resizers(world: World) -> frozenset[int]:
+    found: set[int] = set()
+    calls: list[tuple[int, int]] = []
+    for slot, insn in enumerate(world.insns):
+        if insn is None:
+            continue
+        for target in (world.flow.calls.get(slot), world.flow.callbacks.get(slot)):
+            if target is not None:
+                calls.append((world.flow.subprogram_at(slot).start, target))
+        if insn.opcode == op.JMP | op.CALL and insn.src == op.CALL_HELPER:
+            signature = world.signature(insn.imm)
+            if signature is not None and signature.resizes_packet:
+                found.add(world.flow.subprogram_at(slot).start)
+    changed = True
+    while changed:
+        changed = False
+        for caller, callee in calls:
+            if callee in found and caller not in found:
+                found.add(caller)
+                changed = True
+    return frozenset(found)

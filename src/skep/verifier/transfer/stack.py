@@ -1,0 +1,152 @@
+"""Reads and writes of stack memory (kernel: check_stack_read_fixed_off, check_stack_write_fixed_off and their kin)."""
+
+from __future__ import annotations
+
+from skep.verifier.domains import alu
+from skep.verifier.state.machine import Frame
+from skep.verifier.state.stack import INVALID, MISC, SPILL, ZERO, Cell, overwritten, scrubbed, spilled
+from skep.verifier.state.values import Number, Pointer, Value, constant, unknown
+from skep.verifier.state.world import World
+
+
+def _span(pointer: Pointer, offset: int) -> tuple[int, int]:
+    """Lowest and highest offset from r10 that the pointer may mean."""
+    off = pointer.off + offset
+    var = pointer.var
+    return (off, off) if var is None else (off + var.smin, off + var.smax)
+
+
+def read(frame: Frame, pointer: Pointer, offset: int, size: int, world: World) -> Value:
+    """What a load gives, before it is cut to size."""
+    low, high = _span(pointer, offset)
+    world.notes.stack(frame.start, -low)
+    if low != high:
+        return _read_bytes(frame, low, high + size, world)
+    index, rest = divmod(-low - 1, 8)
+    first = 7 - rest
+    cell = frame.cell(index)
+    if cell is None:
+        world.notes.reads_uninit_stack = True
+        return unknown()
+    cell.mark_read()
+    value = cell.value
+    if value is None or cell.types[first] != SPILL:
+        return _read_bytes(frame, low, low + size, world)
+    if first == 0 and size <= cell.size:
+        if isinstance(value, Number):
+            if size == cell.size or value.range.umax >> (8 * size) == 0:
+                value.shared = True
+            return value
+        return value
+    return _read_bytes(frame, low, low + size, world)
+
+
+def _read_bytes(frame: Frame, low: int, high: int, world: World) -> Number:
+    """Bytes low..high that are no whole spill: 0 if all are known to be, else anything."""
+    zeros = True
+    zero_spills: list[Number] = []
+    for off in range(low, high):
+        index, rest = divmod(-off - 1, 8)
+        cell = frame.cell(index)
+        if cell is None:
+            world.notes.reads_uninit_stack = True
+            zeros = False
+            continue
+        cell.mark_read()
+        kind = cell.types[7 - rest]
+        if kind == INVALID:
+            world.notes.reads_uninit_stack = True
+        if kind == SPILL and isinstance(cell.value, Number) and cell.value.value == 0:
+            zero_spills.append(cell.value)
+        elif kind != ZERO:
+            zeros = False
+    if zeros:
+        for number in zero_spills:
+            number.rely()
+        return constant(0)
+    return unknown()
+
+
+def write(frame: Frame, pointer: Pointer, offset: int, size: int, value: Value, world: World) -> None:
+    """A store of ``value``."""
+    low, high = _span(pointer, offset)
+    world.notes.stack(frame.start, -low)
+    if low != high:
+        _write_somewhere(frame, low, high + size, value, world)
+        return
+    index, rest = divmod(-low - 1, 8)
+    first = 7 - rest
+    old = frame.cell(index)
+    if first == 0:
+        if isinstance(value, Number):
+            value = _cut(value, size)
+        frame.set_cell(index, spilled(value, size, old))
+        return
+    kind = MISC
+    if isinstance(value, Number) and value.value is not None and value.value & ((1 << 8 * size) - 1) == 0:
+        value.rely()
+        kind = ZERO
+    frame.set_cell(index, overwritten(old, first, size, kind))
+
+
+def _cut(value: Number, size: int) -> Number:
+    """The low ``size`` bytes of a number, linked with it if that is all of it."""
+    if size == 8 or value.range.umax >> (8 * size) == 0:
+        value.shared = True
+        return value
+    return Number(alu.truncate(value.range, size), () if value.precise else (value,))
+
+
+def _write_somewhere(frame: Frame, low: int, high: int, value: Value | None, world: World) -> None:
+    """A store to one place among bytes low..high: any of them may have changed (kernel: check_stack_write_var_off)."""
+    zero = isinstance(value, Number) and value.value == 0
+    world.notes.stack(frame.start, -low)
+    for off in range(low, high):
+        index, rest = divmod(-off - 1, 8)
+        cell = frame.cell(index)
+        if cell is None:
+            cell = Cell(bytes(8))
+        kind = cell.types[7 - rest]
+        if kind == INVALID:
+            world.notes.reads_uninit_stack = True
+        if zero and isinstance(value, Number):
+            if kind == SPILL and isinstance(cell.value, Number) and cell.value.value == 0:
+                value.rely()
+                cell.value.rely()
+                continue
+            if kind == ZERO:
+                value.rely()
+                continue
+        frame.set_cell(index, overwritten(scrubbed(cell), 7 - rest, 1, MISC))
+
+
+def clobber(frame: Frame, pointer: Pointer, offset: int, size: int, world: World, *, fills: bool = False) -> None:
+    """Somebody wrote something to ``size`` bytes. ``fills``: to all of them."""
+    low, high = _span(pointer, offset)
+    if size == 0:
+        return
+    world.notes.stack(frame.start, -low)
+    if low != high or not fills:
+        _write_somewhere(frame, low, high + size, None, world)
+        return
+    for off in range(low, low + size):
+        index, rest = divmod(-off - 1, 8)
+        cell = frame.cell(index)
+        frame.set_cell(index, overwritten(cell, 7 - rest, 1, MISC))
+
+
+def used(frame: Frame, pointer: Pointer, size: int, world: World) -> None:
+    """A helper reads ``size`` bytes."""
+    low, high = _span(pointer, 0)
+    if size == 0:
+        return
+    world.notes.stack(frame.start, -low)
+    for off in range(low, high + size):
+        index, rest = divmod(-off - 1, 8)
+        cell = frame.cell(index)
+        if cell is None:
+            world.notes.reads_uninit_stack = True
+            continue
+        cell.mark_read()
+        if cell.types[7 - rest] == INVALID:
+            world.notes.reads_uninit_stack = True

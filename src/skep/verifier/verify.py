@@ -1,0 +1,98 @@
+"""The verifier's front door: from a linked program to the reason it may run, or to the reason it may not."""
+
+from __future__ import annotations
+
+from skep.abi.prog_types import ProgType
+from skep.diagnostics import Diagnostic
+from skep.errors import RejectedError, UnsupportedError
+from skep.model.programs import LinkedProgram, Outcome, Verdict, VerifiedProgram
+from skep.verifier.explain.rules import diagnose
+from skep.verifier.explore.entry import check_maps, entry_state, function_state, stack_violation
+from skep.verifier.explore.paths import Finding, Walk
+from skep.verifier.explore.steps import compile_steps
+from skep.verifier.flow import cfg, structure
+from skep.verifier.options import Options
+from skep.verifier.requirements.kinds import Rule, Supported, Violation
+from skep.verifier.state.world import World
+
+_HANDLED = frozenset(
+    {
+        ProgType.XDP,
+        ProgType.SCHED_CLS,
+        ProgType.SCHED_ACT,
+        ProgType.SOCKET_FILTER,
+        ProgType.CGROUP_SKB,
+        ProgType.TRACEPOINT,
+        ProgType.RAW_TRACEPOINT,
+        ProgType.KPROBE,
+        ProgType.PERF_EVENT,
+        ProgType.SYSCALL,
+    }
+)
+
+
+def verify(linked: LinkedProgram, options: Options | None = None) -> VerifiedProgram:
+    """Prove that a program is safe.
+
+    Raises:
+        RejectedError: it is not, or it cannot be shown.
+        UnsupportedError: it uses something that this verifier does not handle yet; the diagnostic names it.
+    """
+    verdict = judge(linked, options)
+    if verdict.outcome is Outcome.UNSUPPORTED:
+        raise UnsupportedError(verdict.diagnostics)
+    if verdict.facts is None:
+        raise RejectedError(verdict.diagnostics)
+    return VerifiedProgram(linked, verdict.facts, verdict.processed_insns)
+
+
+def judge(linked: LinkedProgram, options: Options | None = None) -> Verdict:
+    """Find out whether a program is safe; never raises on a bad program."""
+    chosen = options or Options()
+    names = {sub.name: sub.start for sub in linked.subprograms}
+    flaws = structure.check(linked.insns, names)
+    if flaws:
+        return Verdict(Outcome.REJECTED, tuple(diagnose(flaw, linked) for flaw in flaws), 0)
+    if linked.prog_type not in _HANDLED:
+        return _unsupported(linked, f"programs of type {linked.prog_type.name}")
+    if linked.target.byte_order != "little":
+        return _unsupported(linked, "big-endian programs")
+    world = World(linked, chosen, cfg.build(linked.insns, names))
+    violation = check_maps(world)
+    if violation is not None:
+        return _negative(Finding(violation, ()), world, 0)
+    walk = Walk(world, compile_steps(world))
+    finding = _explore(walk, world)
+    if finding is not None:
+        return _negative(finding, world, walk.processed)
+    violation = stack_violation(world)
+    if violation is not None:
+        return _negative(Finding(violation, ()), world, walk.processed)
+    starts = tuple(extent.start for extent in world.flow.subprograms)
+    return Verdict(Outcome.ACCEPTED, (), walk.processed, world.notes.facts(starts))
+
+
+def _explore(walk: Walk, world: World) -> Finding | None:
+    """The program, then every global function that something reaches."""
+    state = entry_state(world)
+    finding = walk.explore(0, state)
+    done: set[int] = set()
+    while finding is None and world.global_calls - done:
+        start = min(world.global_calls - done)
+        done.add(start)
+        entry = function_state(world, start)
+        if isinstance(entry, Violation):
+            return Finding(entry, ())
+        finding = walk.explore(start, entry)
+    return finding
+
+
+def _unsupported(linked: LinkedProgram, feature: str) -> Verdict:
+    violation = Violation(Rule.UNSUPPORTED, Supported(feature), feature, None, {"feature": feature, "instead": ""}, 0)
+    return Verdict(Outcome.UNSUPPORTED, (diagnose(violation, linked),), 0)
+
+
+def _negative(finding: Finding, world: World, processed: int) -> Verdict:
+    diagnostic: Diagnostic = diagnose(finding.violation, world.linked, finding.trace)
+    outcome = Outcome.UNSUPPORTED if finding.violation.rule is Rule.UNSUPPORTED else Outcome.REJECTED
+    return Verdict(outcome, (diagnostic,), processed)
