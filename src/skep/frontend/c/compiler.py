@@ -125,7 +125,7 @@ def _identity(executable: str) -> str:
 
 
 def clang_version(command: tuple[str, ...]) -> int | None:
-    """Major version; None: it is no clang, or gives no answer within 20 s. Apple's own numbers are taken as they are."""
+    """Major version; None: no clang, or no answer within 20 s. Apple's own numbers are taken as they are."""
     try:
         answer = subprocess.run(
             [*command, "--version"], capture_output=True, timeout=20, stdin=subprocess.DEVNULL, check=False
