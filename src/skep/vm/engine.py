@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Mapping
 from typing import TypeVar
 
+from skep.abi.map_types import MapType
 from skep.diagnostics import Diagnostic
 from skep.engine import LinkHandle, MapHandle, ProgramHandle
 from skep.errors import ClosedError, UsageError
@@ -16,6 +17,7 @@ from skep.model.programs import VerifiedProgram
 from skep.model.target import Target
 from skep.vm.hooks.pcap import PcapLink
 from skep.vm.maps import VmMap, create_map
+from skep.vm.maps.references import ReferenceMap
 from skep.vm.programs import MapMemory, VmProgram
 from skep.vm.target import vm_target
 
@@ -26,7 +28,7 @@ class VmEngine:
     """Runs programs in this process. Closing it closes what it made and what is still open."""
 
     def __init__(self, target: Target | None = None) -> None:
-        """``target``: what to tell linker and verifier instead of :func:`vm_target`, e.g. with the types of a kernel."""
+        """``target``: what to tell linker and verifier instead of :func:`vm_target`, e.g. with a kernel's types."""
         self._target = target or vm_target()
         self._open: weakref.WeakSet[VmMap | VmProgram | PcapLink] = weakref.WeakSet()
         self._closed = False
@@ -58,8 +60,13 @@ class VmEngine:
             UnsupportedError: it uses something that only a kernel has.
         """
         used = {name: _own_map(maps[name]) for name in program.linked.maps}
+        for handle in used.values():
+            if isinstance(handle, ReferenceMap) and handle.spec.type is MapType.PROG_ARRAY:
+                handle.claim(program.linked.prog_type)
         memory = {name: MapMemory(handle.address, handle.size) for name, handle in used.items()}
-        return self._keep(VmProgram(program, memory, keep=tuple(used.values()), memory_size=memory_size))
+        return self._keep(
+            VmProgram(program, memory, keep=tuple(handle.block for handle in used.values()), memory_size=memory_size)
+        )
 
     def attach(self, program: ProgramHandle, hook: Hook) -> LinkHandle:
         """Put a program on a capture file.
@@ -74,11 +81,11 @@ class VmEngine:
         return self._keep(PcapLink(_own_program(program), hook))
 
     def set_inner(self, outer: MapHandle, key: bytes, inner: MapHandle) -> None:
-        """Put a map into an array_of_maps or hash_of_maps; it lives on in there until it is replaced."""
+        """Put a map into an array_of_maps or hash_of_maps; its memory lives on in there until it is replaced."""
         _own_map(outer).set_inner(key, _own_map(inner))
 
     def set_program(self, array: MapHandle, index: int, program: ProgramHandle) -> None:
-        """Put a program into a prog_array; it lives on in there until it is replaced."""
+        """Put a program into a prog_array; its code lives on in there until it is replaced."""
         _own_map(array).set_program(index, _own_program(program))
 
     def _keep(self, made: T) -> T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,26 @@ class MapMemory:
     size: int
 
 
+class Code:
+    """Native code in memory: for as long as someone refers to this, and then until no run can be in it."""
+
+    def __init__(self, native: jit.NativeProgram, keep: object) -> None:
+        """``keep``: the memory of the maps whose addresses are in the code."""
+        self.native = native
+        weakref.finalize(self, _retire, native, keep)
+
+    def address(self, symbol: str) -> int:
+        """Where an exported function is."""
+        return self.native.addresses[symbol]
+
+
+def _retire(native: jit.NativeProgram, keep: object) -> None:
+    def free(kept: object = keep) -> None:
+        native.close()
+
+    runs().when_unused(free)
+
+
 class VmProgram:
     """A verified program on the vm engine.
 
@@ -67,11 +88,9 @@ class VmProgram:
         self.memory_size = memory_size
         self._maps = maps
         self._keep = keep
-        self._uses: dict[tuple[str, ...], jit.NativeProgram] = {}
+        self._uses: dict[tuple[str, ...], Code] = {}
         self._lock = threading.RLock()
         self._closed = False
-        self._number: int | None = None
-        self._holders = 0
         sizes = {name: memory.size for name, memory in maps.items()}
         self._module = jit.build_module(verified, ROWS, sizes, memory_size)
 
@@ -87,7 +106,7 @@ class VmProgram:
 
     # ---- native code ----
 
-    def native(self, *exports: str) -> jit.NativeProgram:
+    def code(self, *exports: str) -> Code:
         """Native code with these symbols (``skep_program``, functions of native/loops.c); made once.
 
         Raises:
@@ -99,50 +118,40 @@ class VmProgram:
                 raise ClosedError(Diagnostic("E0201", what, help="use it before the object is closed"))
             found = self._uses.get(exports)
             if found is None:
-                code = jit.compile_module(self._module, bitcode(), exports)
+                compiled = jit.compile_module(self._module, bitcode(), exports)
                 addresses = {name: memory.address for name, memory in self._maps.items()}
-                found = self._uses[exports] = jit.load_code(code, addresses, runtime().symbols, bitcode())
+                native = jit.load_code(compiled, addresses, runtime().symbols, bitcode())
+                found = self._uses[exports] = Code(native, self._keep)
             return found
 
     def entry(self) -> int:
-        """Address of the program itself, for the runtime's own loops and tail calls."""
-        return self.native(jit.ENTRY).addresses[jit.ENTRY]
+        """Address of the program itself, valid while the program is open."""
+        return self.code(jit.ENTRY).address(jit.ENTRY)
+
+    def tail_target(self) -> tuple[int, object]:
+        """For prog_arrays: the address of the program, and what keeps it in memory after :meth:`close`."""
+        code = self.code(jit.ENTRY)
+        return code.address(jit.ENTRY), code
 
     def loop(self, symbol: str) -> Callable[[Run, ctypes.Structure], int]:
         """A function of native/loops.c with the program in it: ``loop(run, job)``. It runs without the GIL."""
-        address = self.native(symbol).addresses[symbol]
-        function = ctypes.CFUNCTYPE(*PROTOTYPES[symbol])(address)
-        return lambda run, job: int(function(ctypes.addressof(run), ctypes.addressof(job)))
+        code = self.code(symbol)
+        function = ctypes.CFUNCTYPE(*PROTOTYPES[symbol])(code.address(symbol))
 
-    def hold(self) -> int:
-        """A number that stands for the program in a prog_array; its code stays until :meth:`drop`, closed or not."""
-        with self._lock:
-            if self._number is None:
-                self._number = runtime().programs.add(self.entry(), self)
-            self._holders += 1
-            return self._number
+        def call(run: Run, job: ctypes.Structure, code: Code = code) -> int:
+            return int(function(ctypes.addressof(run), ctypes.addressof(job)))  # `code` lives as long as this does
 
-    def drop(self) -> None:
-        """A prog_array does not name it any more."""
-        with self._lock:
-            self._holders -= 1
-            if self._holders:
-                return
-            if self._number is not None:
-                runtime().programs.remove(self._number)
-                self._number = None
-            if self._closed:
-                self._free()
+        return call
 
     @property
     def llvm_ir(self) -> str:
         """The optimised LLVM IR of the program alone."""
-        return self.native(jit.ENTRY).llvm_ir
+        return self.code(jit.ENTRY).native.llvm_ir
 
     @property
     def assembly(self) -> str:
         """The machine code of the program alone, as assembly text."""
-        return self.native(jit.ENTRY).assembly
+        return self.code(jit.ENTRY).native.assembly
 
     # ---- single runs ----
 
@@ -231,23 +240,7 @@ class VmProgram:
         return RunResult(result & 0xFFFFFFFF, block.raw[: len(data)], result.to_bytes(8, "little"), 0)
 
     def close(self) -> None:
-        """Give it back: runs that are going on and prog_arrays keep its code; a second call does nothing."""
+        """Give it back; what is running, and prog_arrays, keep its code. A second call does nothing."""
         with self._lock:
-            if self._closed:
-                return
             self._closed = True
-            if not self._holders:
-                self._free()
-
-    def _free(self) -> None:
-        """Unmap the code once no run can be in it, then let go of the maps that it has the addresses of."""
-        uses, self._uses = list(self._uses.values()), {}
-        keep, self._keep = self._keep, None
-
-        def free() -> None:
-            nonlocal keep
-            for native in uses:
-                native.close()
-            keep = None
-
-        runs().when_unused(free)
+            self._uses, self._keep = {}, None

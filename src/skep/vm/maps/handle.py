@@ -24,12 +24,11 @@ _BATCH_BYTES = 1 << 20
 _RING_BYTES = 1 << 16
 
 
-class Numbered(Protocol):
+class TailTarget(Protocol):
     """A program, as a prog_array needs it."""
 
-    @property
-    def number(self) -> int:
-        """What stands for it in the runtime's table of programs."""
+    def tail_target(self) -> tuple[int, object]:
+        """Address of its native code, and what keeps that in memory."""
 
     @property
     def prog_type(self) -> ProgType:
@@ -169,7 +168,7 @@ class VmMap:
         """Only maps of maps take maps: see ReferenceMap."""
         raise self._error(errno.EINVAL, f"a {self._spec.type.name.lower()} holds no maps", "declare a map of maps")
 
-    def set_program(self, index: int, program: Numbered) -> None:
+    def set_program(self, index: int, program: TailTarget) -> None:
         """Only prog_arrays take programs: see ReferenceMap."""
         raise self._error(errno.EINVAL, f"a {self._spec.type.name.lower()} holds no programs", "declare a prog_array")
 

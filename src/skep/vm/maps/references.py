@@ -16,11 +16,11 @@ from skep.abi.map_types import MapType
 from skep.abi.prog_types import ProgType
 from skep.engine import ANY
 from skep.model.maps import MapSpec
-from skep.vm.maps.handle import Numbered, VmMap
+from skep.vm.maps.handle import TailTarget, VmMap
 from skep.vm.maps.memory import Block
 from skep.vm.maps.rules import INNER_MAP
 from skep.vm.runs import runs
-from skep.vm.runtime import runtime
+from skep.vm.runtime import Table, runtime
 
 
 class ReferenceMap(VmMap):
@@ -29,8 +29,9 @@ class ReferenceMap(VmMap):
     def __init__(self, spec: MapSpec, block: Block) -> None:
         super().__init__(spec, block)
         self._lock = threading.Lock()
-        self._numbers: set[int] = set()  # of inner maps
-        weakref.finalize(block, _retire_all, self._numbers)
+        self._table = runtime().programs if spec.type is MapType.PROG_ARRAY else runtime().maps
+        self._numbers: set[int] = set()  # in the table
+        weakref.finalize(block, _retire_all, self._table, self._numbers)
 
     def set_inner(self, key: bytes, inner: VmMap) -> None:
         """Put a map in.
@@ -39,30 +40,45 @@ class ReferenceMap(VmMap):
             MapError: M0202: it differs from the declared inner map in what programs rely on.
         """
         self._check_inner(inner)
-        number = runtime().maps.add(inner.address, inner.block)
+        number = self._table.add(inner.address, inner.block)
         try:
             self._set(key, number)
         except BaseException:
-            runtime().maps.remove(number)
+            self._table.remove(number)
             raise
         self._numbers.add(number)
 
-    def set_program(self, index: int, program: Numbered) -> None:
-        """Put a program in.
+    def claim(self, prog_type: ProgType) -> None:
+        """From now on only programs of this type call or enter this prog_array: their contexts must be alike.
 
         Raises:
-            MapError: M0202: there are programs of another type in it (bpf_prog_map_compatible()), or no such index.
+            MapError: M0202: programs of another type do already (bpf_prog_map_compatible()).
         """
-        if self._spec.type is not MapType.PROG_ARRAY:
-            super().set_program(index, program)
-        owner = int(program.prog_type) + 1
+        owner = int(prog_type) + 1
         with self._lock:
             if self._header.owner not in (0, owner):
                 there = ProgType(self._header.owner - 1).name.lower()
-                what = f"it holds programs of type {there}, not {program.prog_type.name.lower()}"
+                what = f"it is for programs of type {there}, not {prog_type.name.lower()}"
                 raise self._error(errno.EINVAL, what, "use one prog_array for each program type")
             self._header.owner = owner
-        self._set(struct.pack("<I", index), program.number)
+
+    def set_program(self, index: int, program: TailTarget) -> None:
+        """Put a program in; its code stays in memory until it is replaced.
+
+        Raises:
+            MapError: M0202: it is for programs of another type, or there is no such index.
+        """
+        if self._spec.type is not MapType.PROG_ARRAY:
+            super().set_program(index, program)
+        self.claim(program.prog_type)
+        entry, code = program.tail_target()
+        number = self._table.add(entry, code)
+        try:
+            self._set(struct.pack("<I", index), number)
+        except BaseException:
+            self._table.remove(number)
+            raise
+        self._numbers.add(number)
 
     def update(self, key: bytes, value: bytes, flags: int = ANY) -> None:
         """Only the engine puts maps and programs in."""
@@ -96,7 +112,7 @@ class ReferenceMap(VmMap):
     def _retire(self, number: int) -> None:
         if number in self._numbers:
             self._numbers.discard(number)
-            runs().when_unused(partial(runtime().maps.remove, number))
+            runs().when_unused(partial(self._table.remove, number))
 
     def _check_inner(self, inner: VmMap) -> None:
         """What bpf_map_meta_equal() and array_map_meta_equal() compare."""
@@ -115,8 +131,8 @@ class ReferenceMap(VmMap):
                 raise self._error(errno.EINVAL, what, "make it like the declared inner map")
 
 
-def _retire_all(numbers: set[int]) -> None:
+def _retire_all(table: Table, numbers: set[int]) -> None:
     """The map's memory is gone, so no program can reach its entries any more."""
     for number in numbers:
-        runtime().maps.remove(number)
+        table.remove(number)
     numbers.clear()
