@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from skep.abi.contexts import CONTEXTS, FieldKind
 from skep.abi.helpers import HELPERS, signature_for
+from skep.abi.map_types import MapType
 from skep.abi.prog_types import ProgType
 from skep.abi.signatures import Arg, ArgKind, MemoryUse, Signature
 
@@ -162,3 +164,104 @@ def test_memory_use_agrees_with_the_kernel(kernel: Any, kernel_release: tuple[in
             )
     assert not wrong, "\n".join(wrong)
     assert len(cases) > 80
+
+
+JGT_REG, LDXB = 0x2D, 0x71
+PACKET_CONTEXTS = {
+    t: [next(f for f in c.fields if f.kind is kind) for kind in (FieldKind.PACKET, FieldKind.PACKET_END)]
+    for t, c in CONTEXTS.items()
+    if {FieldKind.PACKET, FieldKind.PACKET_END} <= {f.kind for f in c.fields}
+}
+
+
+def _with_packet(kernel: Any, prog_type: ProgType, code: bytes) -> bytes:
+    """The code with r7 = the packet, proved to have 64 bytes; it goes to the end where there are fewer."""
+    fields = PACKET_CONTEXTS[prog_type]
+    load = {4: 0x61, 8: 0x79}
+    return (
+        b"".join(kernel.insn(load[f.size], r, 1, f.offset) for f, r in zip(fields, (7, 8), strict=True))
+        + kernel.insn(MOV64_REG, 9, 7)
+        + kernel.insn(ADD64_IMM, 9, imm=STACK_BYTES)
+        + kernel.insn(JGT_REG, 9, 8, len(code) // 8)
+        + code
+    )
+
+
+def _packet_helpers(kernel_release: tuple[int, int]) -> Iterator[tuple[ProgType, Signature]]:
+    for prog_type in PACKET_CONTEXTS:
+        for number in HELPERS:
+            row = signature_for(number, prog_type)
+            if (
+                row is not None
+                and row.args
+                and not row.may_sleep
+                and row.since <= kernel_release
+                and row.name not in CONFIGURABLE
+            ):
+                yield prog_type, row
+
+
+def test_packet_pointers_die_as_the_kernel_says(kernel: Any, kernel_release: tuple[int, int]) -> None:
+    """A load through an old packet pointer after the call."""
+    cases, requests = [], []
+    for prog_type, row in _packet_helpers(kernel_release):
+        call = _program(kernel, row, -1, b"", 8)
+        if call is not None:
+            cases.append((prog_type, row))
+            requests.append(kernel.request(prog_type, _with_packet(kernel, prog_type, call + kernel.insn(LDXB, 0, 7))))
+    wrong = []
+    seen = {True: 0, False: 0}
+    for (prog_type, row), answer in zip(cases, kernel.load(requests), strict=True):
+        dead = "R7 invalid mem access 'scalar'" in answer.log
+        if dead or not answer.errno:
+            seen[dead] += 1
+            if dead != row.resizes_packet:
+                wrong.append(f"{prog_type.name} {row.name}: packet pointers {'die' if dead else 'live'} in the kernel")
+    assert not wrong, "\n".join(wrong)
+    assert seen[True] > 20
+    assert seen[False] > 50
+
+
+def test_packet_arguments_agree_with_the_kernel(kernel: Any, kernel_release: tuple[int, int]) -> None:
+    """A packet pointer where a helper takes memory."""
+    cases, requests = [], []
+    for prog_type, row in _packet_helpers(kernel_release):
+        for position, arg in enumerate(row.args or ()):
+            if arg.kind not in ON_STACK:
+                continue
+            code = _program(kernel, row, position, kernel.insn(MOV64_REG, position + 1, 7), 8)
+            if code is not None:
+                cases.append((prog_type, row))
+                requests.append(kernel.request(prog_type, _with_packet(kernel, prog_type, code)))
+    wrong = []
+    for (prog_type, row), answer in zip(cases, kernel.load(requests), strict=True):
+        refused = "helper access to the packet is not allowed" in answer.log
+        context = CONTEXTS[prog_type]
+        allowed = context.packet_arguments_anywhere or (context.packet_arguments and row.packet_arguments)
+        if refused == allowed:
+            wrong.append(f"{prog_type.name} {row.name}: kernel {'refuses' if refused else 'takes'} packet pointers")
+    assert not wrong, "\n".join(wrong)
+    assert len(cases) > 100
+
+
+def test_references_agree_with_the_kernel(kernel: Any, kernel_release: tuple[int, int]) -> None:
+    """What is not released at exit is named by the kernel."""
+    cases, requests = [], []
+    for prog_type, row, position in _cases(kernel, kernel_release):
+        code = _program(kernel, row, -1, b"", 8) if position == 0 else None
+        if code is not None:
+            if row.name.startswith("bpf_ringbuf"):
+                code = code.replace(kernel.insn(LD_IMM64, 1, 1), kernel.insn(LD_IMM64, 1, 1, imm=MapType.RINGBUF))
+            cases.append(row)
+            requests.append(kernel.request(prog_type, code))
+    answers = kernel.load(requests, {MapType.RINGBUF: (0, 0, 4096, 0)})
+    acquired, plain = set(), 0
+    for row, answer in zip(cases, answers, strict=True):
+        if "Unreleased reference" in answer.log:
+            acquired.add(row.name)
+            assert row.acquires or row.name == "bpf_ringbuf_reserve_dynptr"
+        elif not answer.errno:
+            plain += 1
+            assert not row.acquires, row.name
+    assert acquired >= {"bpf_sk_lookup_tcp", "bpf_skc_lookup_tcp", "bpf_ringbuf_reserve"}
+    assert plain > 100

@@ -96,7 +96,8 @@ class Context:
         variable_size: the kernel does not know the true size when it verifies; the hook refuses what is too short.
         highest_offset: no access may start after it; None: the fields say.
         packet_writable: stores to packet data are allowed.
-        packet_arguments: packet pointers may be passed to helpers that take them.
+        packet_arguments: packet pointers may be passed to helpers that take them (Signature.packet_arguments).
+        packet_arguments_anywhere: they may be passed to every helper that takes memory.
     """
 
     name: str
@@ -106,6 +107,7 @@ class Context:
     highest_offset: int | None = None
     packet_writable: bool = False
     packet_arguments: bool = False
+    packet_arguments_anywhere: bool = False
 
     def field_at(
         self, offset: int, size: int, write: bool = False, attach_type: AttachType | None = None

@@ -63,9 +63,7 @@ _TIME = frozenset({"tstamp", "hwtstamp"})
 _FLOW = frozenset({"flow_keys"})
 
 
-def _sk_buff(
-    *, hidden: frozenset[str], writable: str, packet_writable: bool = False, arguments: bool = False
-) -> Context:
+def _sk_buff(*, hidden: frozenset[str], writable: str, packet_writable: bool = False) -> Context:
     """struct __sk_buff without ``hidden`` fields, with the fields named in ``writable`` (blank-separated) writable."""
     unlocked = frozenset(writable.split())
     return Context(
@@ -77,7 +75,7 @@ def _sk_buff(
             if field.name not in hidden and field.name not in _FLOW
         ),
         packet_writable=packet_writable,
-        packet_arguments=arguments,
+        packet_arguments=True,
     )
 
 
@@ -85,12 +83,16 @@ _TC = _sk_buff(
     hidden=_SOCKET,
     writable="mark queue_mapping priority tc_index cb tc_classid tstamp",
     packet_writable=True,
-    arguments=True,
 )
 _LWT_HIDDEN = _SOCKET | _TC_ONLY | _TIME
 _LWT = _sk_buff(hidden=_LWT_HIDDEN, writable="mark priority cb")
 
-_FLOW_DISSECTOR = Context("__sk_buff", _SK_BUFF_SIZE, (_SK_BUFF["data"], _SK_BUFF["data_end"], _SK_BUFF["flow_keys"]))
+_FLOW_DISSECTOR = Context(
+    "__sk_buff",
+    _SK_BUFF_SIZE,
+    (_SK_BUFF["data"], _SK_BUFF["data_end"], _SK_BUFF["flow_keys"]),
+    packet_arguments=True,
+)
 
 _XDP = Context(
     "xdp_md",
@@ -116,9 +118,7 @@ PACKET_CONTEXTS: ContextTable = {
     P.LWT_IN: _LWT,
     P.LWT_OUT: _LWT,
     P.LWT_SEG6LOCAL: _LWT,
-    P.LWT_XMIT: _sk_buff(hidden=_LWT_HIDDEN, writable="mark priority cb", packet_writable=True, arguments=True),
-    P.SK_SKB: _sk_buff(
-        hidden=_TC_ONLY | _TIME | {"mark"}, writable="priority tc_index", packet_writable=True, arguments=True
-    ),
+    P.LWT_XMIT: _sk_buff(hidden=_LWT_HIDDEN, writable="mark priority cb", packet_writable=True),
+    P.SK_SKB: _sk_buff(hidden=_TC_ONLY | _TIME | {"mark"}, writable="priority tc_index", packet_writable=True),
     P.FLOW_DISSECTOR: _FLOW_DISSECTOR,
 }

@@ -124,6 +124,8 @@ _SOCKOPT = Context(
         F("retval", 36, 4, narrow=False, writable=True, attach_types=_GET),
     ),
     packet_writable=True,
+    packet_arguments=True,
+    packet_arguments_anywhere=True,
 )
 
 _SK_MSG_WORDS = [
@@ -159,6 +161,7 @@ _SK_REUSEPORT = Context(
         F("sk", 40, 8, K.SOCKET_NON_NULL, narrow=False),
         F("migrating_sk", 48, 8, K.SOCK_COMMON, narrow=False),
     ),
+    packet_arguments=True,
 )
 
 # struct bpf_sk_lookup (sk_lookup_is_valid_access)
