@@ -12,7 +12,7 @@ from skep.abi.contexts import CONTEXTS, FieldKind
 from skep.abi.helpers import HELPERS, signature_for
 from skep.abi.map_types import MapType
 from skep.abi.prog_types import ProgType
-from skep.abi.signatures import Arg, ArgKind, MemoryUse, Signature
+from skep.abi.signatures import Arg, ArgKind, MemoryUse, ReturnKind, Signature
 
 pytestmark = pytest.mark.kernel
 
@@ -265,3 +265,48 @@ def test_references_agree_with_the_kernel(kernel: Any, kernel_release: tuple[int
             assert not row.acquires, row.name
     assert acquired >= {"bpf_sk_lookup_tcp", "bpf_skc_lookup_tcp", "bpf_ringbuf_reserve"}
     assert plain > 100
+
+
+R = ReturnKind
+#: What the kernel's log calls r0 after the call -> the kinds in our table.
+RETURNS = {
+    "scalar": {R.INTEGER},
+    "map_value_or_null": {R.MAP_VALUE_OR_NULL},
+    "map_value": {R.MAP_VALUE},
+    "ringbuf_mem_or_null": {R.RINGBUF_RECORD_OR_NULL},
+    "sock_or_null": {R.SOCKET_OR_NULL},
+    "sock_common_or_null": {R.SOCK_COMMON_OR_NULL},
+    "tcp_sock_or_null": {R.TCP_SOCK_OR_NULL},
+    "trusted_ptr_task_struct": {R.BTF_OBJECT},
+    "ptr_pt_regs": {R.BTF_OBJECT},
+}
+
+
+def test_results_agree_with_the_kernel(kernel: Any, kernel_release: tuple[int, int]) -> None:
+    """The kernel's log says what r0 is after the call, and between which numbers."""
+    cases, requests = [], []
+    refused = kernel.insn(LDXB, 1, 9)  # r9 was never set: the kernel keeps its log
+    types = [ProgType.XDP, ProgType.SCHED_CLS, ProgType.KPROBE, ProgType.SYSCALL, ProgType.CGROUP_SOCK_ADDR]
+    for prog_type in types:
+        for number in HELPERS:
+            row = signature_for(number, prog_type)
+            if row is None or row.since > kernel_release or row.name in CONFIGURABLE:
+                continue
+            code = _program(kernel, row, -1, b"", 8)
+            if code is not None and not (row.may_sleep and prog_type is not ProgType.SYSCALL):
+                cases.append(row)
+                requests.append(kernel.request(prog_type, code + refused))
+    seen = 0
+    for row, answer in zip(cases, kernel.load(requests), strict=True):
+        found = re.search(rf"call {row.name}#{row.id} *; .*?R0\w*=([a-z_]+)(?:\(([^)]*)\))?", answer.log)
+        if found is None:
+            assert "R9 !read_ok" not in answer.log or row.returns is R.VOID, f"{row.name}: {answer.log}"
+            continue
+        seen += 1
+        assert row.returns in RETURNS.get(found[1], set()), f"{row.name}: kernel says {found[1]}"
+        bounds = dict(part.split("=", 1) for part in (found[2] or "").split(",") if "=" in part)
+        if row.return_limit_arg is not None:
+            assert row.return_range is not None
+            assert int(bounds["smin"].split("=")[-1]) == row.return_range[0], f"{row.name}: {found[0]}"
+            assert int(bounds["smax"].split("=")[-1]) == 8, f"{row.name}: {found[0]}"
+    assert seen > 150
