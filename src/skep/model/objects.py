@@ -44,6 +44,7 @@ class ObjectSpec:
         functions: every function by name, entries of programs included.
         variables: global variables by name.
         notes: what the reader noticed and the user should know (legacy maps, unknown sections kept aside).
+        exports: names of functions, variables and maps that other objects may refer to -> whether it is weak.
         unsupported: name of a map or section -> why a program that uses it cannot be linked (struct_ops, arenas, data
             that holds addresses).
     """
@@ -59,4 +60,5 @@ class ObjectSpec:
     btf: Btf | None = field(default=None, repr=False)
     kernel_version: int = 0
     notes: tuple[str, ...] = ()
+    exports: Mapping[str, bool] = field(default_factory=dict, repr=False)
     unsupported: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -7,7 +7,16 @@ from typing import Final
 
 from skep.model.objects import ObjectSpec
 from skep.objfile.data import GlobalData, is_data_section, read_data, read_externs
-from skep.objfile.elf import SHF_ALLOC, SHT_NOBITS, SHT_PROGBITS, ElfFile, read_elf
+from skep.objfile.elf import (
+    SHF_ALLOC,
+    SHN_UNDEF,
+    SHT_NOBITS,
+    SHT_PROGBITS,
+    STB_GLOBAL,
+    STB_WEAK,
+    ElfFile,
+    read_elf,
+)
 from skep.objfile.layout import Layout
 from skep.objfile.legacy_maps import is_legacy_section, read_legacy_maps
 from skep.objfile.maps import SECTION as MAPS_SECTION
@@ -72,8 +81,18 @@ def read_object(data: bytes, name: str) -> ObjectSpec:
         btf=types.btf,
         kernel_version=_version(elf),
         notes=tuple(_notes(maps_notes=legacy.specs, data=data_maps, unsupported=unsupported)),
+        exports=_exports(elf),
         unsupported=unsupported,
     )
+
+
+def _exports(elf: ElfFile) -> dict[str, bool]:
+    """Global and weak symbols that this object defines (hidden ones too: hidden means static after linking)."""
+    return {
+        symbol.name: symbol.binding == STB_WEAK
+        for symbol in elf.symbols
+        if symbol.binding in (STB_GLOBAL, STB_WEAK) and symbol.name and symbol.section != SHN_UNDEF
+    }
 
 
 def _short_name(name: str) -> str:

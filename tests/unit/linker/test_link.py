@@ -273,7 +273,7 @@ def test_missing_strong_symbols(name: str) -> None:
         ('int m(int) __asm__("memset"); SEC("xdp") int f(void *c) { return m(3); }', LinkError, "L0101", "memset"),
         ('extern int elsewhere; SEC("xdp") int f(void *c) { return elsewhere; }', LinkError, "L0106", "elsewhere"),
         (
-            'int one(void) { return 1; } int (*t[2])(void) = { 0, one }; SEC("xdp") int f(int *c) { return t[*c] != 0; }',
+            'int one(void) { return 1; } int (*t[2])(void) = {0, one}; SEC("xdp") int f(int *c) { return t[*c] != 0; }',
             UnsupportedError,
             "L0107",
             "addresses",
