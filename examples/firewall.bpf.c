@@ -64,14 +64,14 @@ static __always_inline int decide(struct xdp_md *ctx, __u32 rule, int verdict)
 	return verdict;
 }
 
-static __always_inline bool port_is_blocked(void *l4, void *end, __u8 protocol)
+static __always_inline int port_is_blocked(void *l4, void *end, __u8 protocol)
 {
 	__be16 *ports = l4; // source, destination: at the same place in TCP and UDP
 
 	if (!blocked_port || (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP))
-		return false;
+		return 0;
 	if ((void *)(ports + 2) > end)
-		return false;
+		return 0;
 	return ports[1] == bpf_htons(blocked_port);
 }
 

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from skep.btf.reader import parse_btf
 from skep.collection import Object
 from skep.collection.load import load_object
 from skep.diagnostics import Diagnostic, SourceFile
 from skep.engine import Engine
 from skep.errors import InputError, UsageError
 from skep.frontend import compile_c
-from skep.model.objects import ObjectSpec
+from skep.kernel import host
+from skep.model.objects import ExternKind, ObjectSpec
 from skep.model.target import Target
 from skep.objfile import read_object
 from skep.verifier.options import Options
+from skep.vm.engine import VmEngine
+from skep.vm.target import vm_target
 
 ELF_MAGIC = b"\x7fELF"
 C_SUFFIXES = (".c", ".h")
-KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
 
 
 def compile(
@@ -97,7 +101,7 @@ def load(
     """
     if not isinstance(engine, str):
         return load_object(spec, engine, programs=programs, variables=variables, options=options)
-    owned = _make_engine(engine)
+    owned = _make_engine(engine, spec)
     try:
         return load_object(spec, owned, programs=programs, variables=variables, options=options, close_engine=True)
     except BaseException:
@@ -107,24 +111,30 @@ def load(
 
 def host_btf() -> bytes | None:
     """The running kernel's type information, or None where there is none (no Linux, CONFIG_DEBUG_INFO_BTF off)."""
-    try:
-        return KERNEL_BTF.read_bytes()
-    except OSError:
-        return None
+    return host.read_btf()
 
 
-def default_target() -> Target:
-    """The Target of the vm engine: what ``skep verify`` judges for."""
-    from skep.vm.target import vm_target
+def default_target(spec: ObjectSpec) -> Target:
+    """The vm's Target for an object: what ``skep verify`` judges for, and what :func:`load` runs on.
 
-    return vm_target()
+    The running kernel's types, configuration and symbols are read only where the object asks for them: CO-RE relocations
+    are resolved against this kernel, so that the same object gives the same program on both engines.
+    """
+    target = vm_target()
+    kinds = {extern.kind for extern in spec.externs.values()}
+    if kinds & {ExternKind.KSYM, ExternKind.KFUNC} or any(f.core_relocations for f in spec.functions.values()):
+        raw = host.read_btf()
+        target = replace(target, btf=parse_btf(raw) if raw is not None else None)
+    if ExternKind.KCONFIG in kinds:
+        target = replace(target, kconfig=host.read_kconfig())
+    if ExternKind.KSYM in kinds:
+        target = replace(target, kallsyms=host.read_kallsyms())
+    return target
 
 
-def _make_engine(name: str) -> Engine:
+def _make_engine(name: str, spec: ObjectSpec) -> Engine:
     if name == "vm":
-        from skep.vm.engine import VmEngine
-
-        return VmEngine()
+        return VmEngine(default_target(spec))
     raise UsageError(
         Diagnostic("U0101", f"there is no engine '{name}'", help="engines: vm (kernel follows in a later version)")
     )

@@ -33,7 +33,7 @@ def dump(file: Path, name: str | None, view: str | None, as_json: bool) -> None:
     if view is not None:
         _dump_compiled(spec, names, view, as_json)
         return
-    programs = [link(spec, program, default_target()) for program in names]
+    programs = [link(spec, program, default_target(spec)) for program in names]
     if as_json:
         print_json([_program_json(program) for program in programs])
         return

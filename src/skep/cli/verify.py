@@ -30,7 +30,7 @@ def verify(file: Path, names: tuple[str, ...], as_json: bool) -> int:
     """Prove the programs in FILE safe, or say why not."""
     spec = open_object(file)
     print_notes(spec, as_json=as_json)
-    target = default_target()
+    target = default_target(spec)
     rows = [verify_one(spec, name, target) for name in _chosen(spec, names)]
     if as_json:
         print_json([row | {"diagnostics": [d.to_json() for d in row["diagnostics"]]} for row in rows])
