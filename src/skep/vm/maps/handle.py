@@ -44,7 +44,8 @@ class VmMap:
 
     def __init__(self, spec: MapSpec, block: Block) -> None:
         self._spec = spec
-        self._block: Block | None = block
+        self._block = block  # kept until the handle goes: programs that were given the handle use the memory
+        self._closed = False
         self._header = Header.from_address(block.address)
         self._value_bytes = spec.value_size if self._header.ncpus == 1 else 0
         self._frozen = False
@@ -66,7 +67,7 @@ class VmMap:
         Raises:
             ClosedError: the map was closed.
         """
-        if self._block is None:
+        if self._closed:
             what = f"map '{self._spec.name}' is closed"
             raise ClosedError(Diagnostic("M0201", what, help="use it before the object that it belongs to is closed"))
         return self._block
@@ -174,7 +175,7 @@ class VmMap:
 
     def close(self) -> None:
         """Give it back. Programs and views that use its memory keep that."""
-        self._block = None
+        self._closed = True
 
     # ---- checks ----
 

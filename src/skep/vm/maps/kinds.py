@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from skep.abi.map_types import MapType
 from skep.model.maps import MapSpec
-from skep.vm.maps.handle import ArrayMap, BloomMap, VmMap, PoppableMap, RingMap
+from skep.vm.maps.handle import ArrayMap, BloomMap, PoppableMap, RingMap, VmMap
 from skep.vm.maps.memory import Block
 from skep.vm.maps.references import ReferenceMap
 

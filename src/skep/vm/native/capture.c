@@ -30,7 +30,7 @@ struct skep_capture {
     u32 n_interfaces;
     u32 format; /* 0: not known yet, 1: pcap, 2: pcapng */
     u32 swapped;
-    u32 nanoseconds; /* pcap: unit of the fraction; pcapng: an interface counts finer than microseconds */
+    u32 nanoseconds; /* pcap: unit of the fraction; pcapng: the first packet's interface counts finer than us */
     u32 link_type;   /* pcap: of the file; pcapng: of the first packet */
     u32 snaplen;
     u32 at_end; /* the buffer holds the last bytes of the file */
@@ -223,7 +223,8 @@ static INLINE s64 packet_block(struct skep_capture *c, struct skep_record *r, u8
     r->link_type = i->link_type;
     r->interface = number;
     u32 n = i->resolution & 0x7f;
-    c->nanoseconds |= i->resolution & 0x80 ? n > 20 : n > 6;
+    if (unlikely(!c->packets)) /* an output's unit is decided by the first packet */
+        c->nanoseconds = i->resolution & 0x80 ? n > 20 : n > 6;
     return 1;
 }
 

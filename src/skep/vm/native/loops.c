@@ -118,7 +118,7 @@ static INLINE s64 run_capture(struct skep_run *state, struct skep_job *job, int 
         struct __sk_buff skb;
     } ctx;
     struct skep_record r;
-    int skip_link = !xdp && job->prog_type == PROG_CGROUP_SKB;
+    int skip_link = !xdp && job->prog_type != PROG_SOCKET_FILTER && !sees_link_header(job->prog_type);
     s64 status;
     memset(&ctx, 0, sizeof(ctx));
     run->ctx = &ctx;
@@ -179,7 +179,7 @@ static INLINE s64 run_capture(struct skep_run *state, struct skep_job *job, int 
             if (out->buffer) {
                 u8 *start = run->data;
                 if (skip_link && r.captured >= link)
-                    start -= link; /* cgroup programs cannot move the start: the link header is still there */
+                    start -= link; /* the link header is still there, before the start */
                 u64 length = (u64)(run->data_end - start);
                 if (job->prog_type == PROG_SOCKET_FILTER && verdict < length)
                     length = verdict;
