@@ -143,7 +143,7 @@ FACTS: Mapping[M, MapFacts] = MappingProxyType(
             helpers=frozenset({_SK_STORAGE_GET, _SK_STORAGE_DELETE, _KPTR_XCHG}),
         ),
         M.DEVMAP_HASH: MapFacts((5, 4), Holds.DEVICES, value_sizes=_FD_OR_COOKIE, helpers=_REDIRECT),
-        M.STRUCT_OPS: MapFacts((5, 6), Holds.STRUCT_OPS, needs_btf=True),
+        M.STRUCT_OPS: MapFacts((5, 6), Holds.STRUCT_OPS, needs_btf=True, helpers=frozenset()),
         M.RINGBUF: MapFacts(
             (5, 8),
             Holds.RECORDS,
@@ -177,7 +177,8 @@ FACTS: Mapping[M, MapFacts] = MappingProxyType(
             needs_no_prealloc=True,
             helpers=frozenset({_CGRP_GET, _CGRP_DELETE, _KPTR_XCHG}),
         ),
-        M.ARENA: MapFacts((6, 9), key_sizes=(0, 0), value_sizes=_NONE, direct_value=True),
+        # no element to look up: its memory is reached through pointers
+        M.ARENA: MapFacts((6, 9), key_sizes=(0, 0), value_sizes=_NONE, direct_value=True, helpers=frozenset()),
         M.INSN_ARRAY: MapFacts((6, 19), Holds.INSNS, direct_value=True, helpers=frozenset()),
         # in the headers of 7.2, not in those of 6.18
         M.RHASH: MapFacts((7, 2), key_sizes=_ANY_KEY, needs_no_prealloc=True, for_each=True),

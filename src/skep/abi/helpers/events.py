@@ -150,7 +150,7 @@ ROWS: tuple[Signature, ...] = (
     ),
     row(
         119,
-        (5, 6),
+        (5, 7),
         "long bpf_read_branch_records(struct bpf_perf_event_data *ctx, void *buf, __u32 size, __u64 flags)",
         CTX,
         UPDATES_OR_NULL,
