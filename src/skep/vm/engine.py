@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from skep.abi.map_types import MapType
 from skep.diagnostics import Diagnostic
@@ -15,13 +15,20 @@ from skep.model.hooks import Hook, Pcap
 from skep.model.maps import MapSpec
 from skep.model.programs import VerifiedProgram
 from skep.model.target import Target
-from skep.vm.hooks.pcap import PcapLink
 from skep.vm.maps import VmMap, create_map
 from skep.vm.maps.references import ReferenceMap
 from skep.vm.programs import MapMemory, VmProgram
 from skep.vm.target import vm_target
 
-T = TypeVar("T", VmMap, VmProgram, PcapLink)
+
+class Closable(Protocol):
+    """What the engine keeps track of."""
+
+    def close(self) -> None:
+        """Give it back."""
+
+
+T = TypeVar("T", bound=Closable)
 
 
 class VmEngine:
@@ -30,7 +37,7 @@ class VmEngine:
     def __init__(self, target: Target | None = None) -> None:
         """``target``: what to tell linker and verifier instead of :func:`vm_target`, e.g. with a kernel's types."""
         self._target = target or vm_target()
-        self._open: weakref.WeakSet[VmMap | VmProgram | PcapLink] = weakref.WeakSet()
+        self._open: weakref.WeakSet[Closable] = weakref.WeakSet()
         self._closed = False
         self._lock = threading.Lock()
 
@@ -78,6 +85,8 @@ class VmEngine:
         if not isinstance(hook, Pcap):
             what = f"the vm engine has no hook {type(hook).__name__}"
             raise UsageError(Diagnostic("E0210", what, help="attach it to skep.hooks.Pcap(path)"))
+        from skep.vm.hooks.pcap import PcapLink  # late: programs that are only run do not need it
+
         return self._keep(PcapLink(_own_program(program), hook))
 
     def set_inner(self, outer: MapHandle, key: bytes, inner: MapHandle) -> None:
@@ -102,10 +111,9 @@ class VmEngine:
             self._closed = True
             left = list(self._open)
             self._open.clear()
-        for kind in (PcapLink, VmProgram, VmMap):
-            for thing in left:
-                if isinstance(thing, kind):
-                    thing.close()
+        # Links before their programs, programs before their maps.
+        for thing in sorted(left, key=lambda made: (isinstance(made, VmMap), isinstance(made, VmProgram))):
+            thing.close()
 
 
 def _own_map(handle: MapHandle) -> VmMap:

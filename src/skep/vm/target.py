@@ -6,7 +6,7 @@ import sys
 
 from skep.model.target import Target
 from skep.vm.helpers.refused import REFUSED
-from skep.vm.maps import MAP_TYPES
+from skep.vm.maps.rules import RULES
 
 #: The kernel whose rules the vm follows, and whose verdicts the verifier is tested against.
 KERNEL_VERSION = (6, 18, 0)
@@ -19,5 +19,5 @@ def vm_target() -> Target:
         kernel_version=KERNEL_VERSION,
         byte_order=sys.byteorder,
         refused_helpers=REFUSED,
-        map_types=MAP_TYPES,
+        map_types=frozenset(RULES),
     )
