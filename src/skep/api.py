@@ -117,8 +117,8 @@ def host_btf() -> bytes | None:
 def default_target(spec: ObjectSpec) -> Target:
     """The vm's Target for an object: what ``skep verify`` judges for, and what :func:`load` runs on.
 
-    The running kernel's types, configuration and symbols are read only where the object asks for them: CO-RE relocations
-    are resolved against this kernel, so that the same object gives the same program on both engines.
+    The running kernel's types, configuration and symbols are read only where the object asks for them: CO-RE
+    relocations are resolved against this kernel, so that the same object gives the same program on both engines.
     """
     target = vm_target()
     kinds = {extern.kind for extern in spec.externs.values()}

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from skep.api import default_target, load, open_object
 from skep.cli.output import console, json_option, print_json, print_notes
+from skep.cli.types import type_option, with_type
 from skep.collection.object import no_such_name
 from skep.isa.disassembler import disassemble
 from skep.linker import link
@@ -22,10 +23,11 @@ from skep.model.programs import LinkedProgram
 @click.option("--program", "name", metavar="NAME", help="Only this program.")
 @click.option("--llvm", "view", flag_value="llvm", help="The JIT's LLVM code instead.")
 @click.option("--native", "view", flag_value="native", help="The JIT's machine code instead.")
+@type_option
 @json_option
-def dump(file: Path, name: str | None, view: str | None, as_json: bool) -> None:
+def dump(file: Path, name: str | None, view: str | None, prog_type: str | None, as_json: bool) -> None:
     """Show the instructions of FILE under their source lines."""
-    spec = open_object(file)
+    spec = with_type(open_object(file), [name] if name else [], prog_type)
     print_notes(spec, as_json=as_json)
     if name is not None and name not in spec.programs:
         raise no_such_name("program", name, spec.programs)

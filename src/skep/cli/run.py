@@ -15,6 +15,7 @@ from rich.table import Table
 from skep import hooks
 from skep.api import load, open_object
 from skep.cli.output import console, error_console, json_option, json_value, print_json, print_notes
+from skep.cli.types import type_option, with_type
 from skep.cli.values import fill_maps, parse_fills, parse_settings
 from skep.collection import Object, Program
 from skep.collection.object import no_such_name
@@ -36,6 +37,7 @@ SHOWN_ELEMENTS = 20  # of a map, in text; JSON has all
 @click.option("--ctx", type=click.Path(path_type=Path), help="Run once on the context in this file.")
 @click.option("--map", "fills", multiple=True, metavar="NAME=FILE", help='Fill a map from JSON: [{"key":, "value":}].')
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a global variable before loading.")
+@type_option
 @json_option
 def run(
     file: Path,
@@ -46,6 +48,7 @@ def run(
     ctx: Path | None,
     fills: tuple[str, ...],
     settings: tuple[str, ...],
+    prog_type: str | None,
     as_json: bool,
 ) -> None:
     """Run a program of FILE over the packets of a capture, and show its verdicts and maps.
@@ -58,7 +61,7 @@ def run(
         )
     if out is not None and pcap is None:
         raise UsageError(Diagnostic("U0302", "--out needs --pcap", help="packets come from a capture"))
-    spec = open_object(file)
+    spec = with_type(open_object(file), [name] if name else [], prog_type)
     print_notes(spec, as_json=as_json)
     name = _choose_program(spec, name)
     programs = [name, *_tail_call_targets(spec, name)]

@@ -11,8 +11,9 @@ from rich.table import Table
 
 from skep.api import default_target, open_object
 from skep.cli.output import console, json_option, print_json, print_notes, report
+from skep.cli.types import type_option, with_type
 from skep.diagnostics import Diagnostic
-from skep.errors import LinkError, UnsupportedError
+from skep.errors import LinkError, UnsupportedError, UsageError
 from skep.linker import link
 from skep.model.objects import ObjectSpec
 from skep.model.programs import Outcome
@@ -25,10 +26,11 @@ _STYLES = {Outcome.ACCEPTED: "green", Outcome.REJECTED: "bold red", Outcome.UNSU
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--program", "names", multiple=True, metavar="NAME", help="Only this program (may be repeated).")
+@type_option
 @json_option
-def verify(file: Path, names: tuple[str, ...], as_json: bool) -> int:
+def verify(file: Path, names: tuple[str, ...], prog_type: str | None, as_json: bool) -> int:
     """Prove the programs in FILE safe, or say why not."""
-    spec = open_object(file)
+    spec = with_type(open_object(file), names, prog_type)
     print_notes(spec, as_json=as_json)
     target = default_target(spec)
     rows = [verify_one(spec, name, target) for name in _chosen(spec, names)]
@@ -53,7 +55,7 @@ def verify_one(spec: ObjectSpec, name: str, target: Target) -> dict[str, Any]:
         insns = sum(insn.width for insn in linked.insns)
         verdict = judge(linked)
         outcome, diagnostics, processed = verdict.outcome, verdict.diagnostics, verdict.processed_insns
-    except UnsupportedError as error:
+    except (UnsupportedError, UsageError) as error:  # UsageError: a section name that does not say the type
         outcome, diagnostics = Outcome.UNSUPPORTED, error.diagnostics
     except LinkError as error:
         outcome, diagnostics = Outcome.REJECTED, error.diagnostics

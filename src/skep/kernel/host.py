@@ -1,4 +1,4 @@
-"""Facts that the running Linux tells about itself, for a Target. Whatever it does not tell is left out, never guessed."""
+"""Facts that the running Linux tells about itself, for a Target. What it does not tell is left out, never guessed."""
 
 from __future__ import annotations
 
