@@ -31,7 +31,7 @@ def apply(code: int, a: Scalar, b: Scalar, width: int = 64, signed: bool = False
     if code == MOV:
         return b if width == 64 else b.zext32()
     if code in (DIV, MOD):
-        return _divide(code, a, b, width, signed) if tracked else Scalar.of_size(width >> 3)
+        return _divide(code, a, b, width, signed) if tracked else Scalar.UNKNOWN
     if not a[1] and not b[1]:
         return _fold(code, a[0], b[0], width)
     key = (code, width, a, b)
@@ -58,6 +58,8 @@ def negate(a: Scalar, width: int = 64) -> Scalar:
 def _fold(code: int, x: int, y: int, width: int) -> Scalar:
     """Two constants."""
     full, sign = (U64, S64) if width == 64 else (U32, S32)
+    if code in _SHIFTS and y >= width:  # the whole register counts, see _amount()
+        return Scalar.UNKNOWN
     x &= full
     y &= full
     if code == ADD:
@@ -72,8 +74,6 @@ def _fold(code: int, x: int, y: int, width: int) -> Scalar:
         return Scalar.constant(x ^ y)
     if code == MUL:
         return Scalar.constant(x * y & full)
-    if y >= width:  # the kernel forgets the result of a shift by the width or more
-        return Scalar.of_size(width >> 3)
     if code == LSH:
         return Scalar.constant(x << y & full)
     if code == RSH:
@@ -124,7 +124,7 @@ def _bitwise_bounds(
 def _shift_left(a: Scalar, b: Scalar, width: int) -> Scalar:
     amount = _amount(b, width)
     if amount is None:
-        return Scalar.of_size(width >> 3)
+        return Scalar.UNKNOWN
     value, mask, umin, umax, _, _, u32min, u32max, s32min, s32max = a
     low = ranges.lshift_unsigned(u32min, u32max, amount, S32)
     if width == 32:
@@ -138,7 +138,7 @@ def _shift_left(a: Scalar, b: Scalar, width: int) -> Scalar:
 def _shift_right(a: Scalar, b: Scalar, width: int) -> Scalar:
     amount = _amount(b, width)
     if amount is None:
-        return Scalar.of_size(width >> 3)
+        return Scalar.UNKNOWN
     value, mask, umin, umax, _, _, u32min, u32max, _, _ = a
     if width == 32:
         bits = (value & U32) >> amount, (mask & U32) >> amount
@@ -150,7 +150,7 @@ def _shift_right(a: Scalar, b: Scalar, width: int) -> Scalar:
 def _shift_right_signed(a: Scalar, b: Scalar, width: int) -> Scalar:
     amount = _amount(b, width)
     if amount is None:
-        return Scalar.of_size(width >> 3)
+        return Scalar.UNKNOWN
     value, mask, _, _, smin, smax, _, _, s32min, s32max = a
     if width == 32:
         bits = tnum.arshift(value & U32, mask & U32, amount, S32, U32)
@@ -160,12 +160,13 @@ def _shift_right_signed(a: Scalar, b: Scalar, width: int) -> Scalar:
 
 
 def _amount(b: Scalar, width: int) -> int | None:
-    """A shift's amount, or None where the kernel follows nothing: it is not known, or not below the width."""
-    full = U64 if width == 64 else U32
-    if b[1] & full:
+    """A shift's amount, or None where it is not known, or not below the width.
+
+    Then the kernel forgets the result altogether, that the upper half of a 32-bit one is zero as well.
+    """
+    if b[1] & (U64 if width == 64 else U32) or b[3] >= width:  # the whole register counts, in 32-bit shifts too
         return None
-    amount = b[0] & full
-    return amount if amount < width else None
+    return b[0]
 
 
 def _divide(code: int, a: Scalar, b: Scalar, width: int, signed: bool) -> Scalar:

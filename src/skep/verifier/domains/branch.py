@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from skep.isa.opcodes import JEQ, JGE, JGT, JLE, JLT, JNE, JSET, JSGE, JSGT, JSLE, JSLT
 from skep.verifier.domains import tnum
-from skep.verifier.domains.scalar import S32, S64, U32, U64, Scalar, make
+from skep.verifier.domains.scalar import ANY32, ANY64, S32, S64, U32, U64, Scalar, make
 
 Operands = tuple[Scalar, Scalar]
 
@@ -84,7 +84,12 @@ def _side(fact: tuple[_Fact, bool], a: Scalar, b: Scalar, width: int) -> Operand
 def _equal(a: Scalar, b: Scalar, width: int) -> Operands | None:
     if width == 64:
         both = a.meet(b)
-        return None if both is None else (both, both)
+        if both is None:
+            return None
+        # The kernel does not hand on the bounds of the low halves here: each operand keeps its own.
+        first = make(*both[:6], *a[6:])
+        second = make(*both[:6], *b[6:])
+        return None if first is None or second is None else (first, second)
     low = a.zext32().meet(b.zext32())
     if low is None:
         return None
@@ -195,12 +200,15 @@ def _no_bit(a: Scalar, b: Scalar, width: int) -> Operands | None:
     full = U64 if width == 64 else U32
     if a.value & b.value & full:
         return None
+    if not (a.value | a.mask) & (b.value | b.mask) & full:  # never taken: nothing is learned
+        return a, b
     for known, other, order in ((b, a, 1), (a, b, -1)):
         if not known.mask & full:
             bits = known.value & full
-            if not other.mask & bits:
-                break
-            changed = make(other.value, other.mask & ~bits, *other[2:])
+            if make(other.value, other.mask & ~bits, *other[2:]) is None:
+                return None
+            # The kernel forgets the bounds here, and takes new ones from the bits.
+            changed = make(other.value, other.mask & ~bits, *ANY64, *ANY32)
             if changed is None:
                 return None
             return (changed, known) if order == 1 else (known, changed)

@@ -7,6 +7,8 @@ excludes is excluded.
 
 from __future__ import annotations
 
+from skep.verifier.domains.tnum import least_from, next_after
+
 Views = tuple[int, int, int, int, int, int, int, int, int, int]
 
 _ROUNDS = 3
@@ -60,6 +62,13 @@ def reduce(
             s32max = bound
         if umin > umax or smin > smax or u32min > u32max or s32min > s32max:
             return None
+        if mask & mask + 1:  # the set has holes: perhaps the bounds leave one number
+            least = least_from(value, mask, umin)
+            if least is None or least > umax:
+                return None
+            after = next_after(value, mask, least)
+            if after is None or after > umax:
+                return _only(least, smin, smax, u32min, u32max, s32min, s32max, sign, low, low_sign)
         if not first:
             break
         bounds = (umin, umax, smin, smax, u32min, u32max, s32min, s32max)
@@ -83,6 +92,26 @@ def reduce(
         value |= u32min & ~unknown
         mask &= unknown
     return value, mask, umin, umax, smin, smax, u32min, u32max, s32min, s32max
+
+
+def _only(
+    number: int,
+    smin: int,
+    smax: int,
+    u32min: int,
+    u32max: int,
+    s32min: int,
+    s32max: int,
+    sign: int,
+    low: int,
+    low_sign: int,
+) -> Views | None:
+    """The views of the one number that is left, if the other bounds allow it."""
+    signed, small = (number ^ sign) - sign, number & low
+    signed_small = (small ^ low_sign) - low_sign
+    if smin <= signed <= smax and u32min <= small <= u32max and s32min <= signed_small <= s32max:
+        return number, 0, number, number, signed, signed, small, small, signed_small, signed_small
+    return None
 
 
 def _teach(
@@ -131,6 +160,16 @@ def _teach(
             u32min = ulow
         if uhigh < u32max:
             u32max = uhigh
+    elif u32max < ulow:  # s32min..-1 is above every unsigned candidate: only 0..s32max is left
+        if s32min < u32min:
+            s32min = u32min
+        if uhigh < u32max:
+            u32max = uhigh
+    elif u32min > uhigh:  # 0..s32max is below every unsigned candidate: only s32min..-1 is left
+        if shigh < s32max:
+            s32max = shigh
+        if ulow > u32min:
+            u32min = ulow
     slow, shigh = (umin ^ sign) - sign, (umax ^ sign) - sign
     if slow <= shigh:
         if slow > smin:
@@ -167,7 +206,7 @@ def _teach(
     bound = smax & high | u32max
     if bound < smax:
         smax = bound
-    if smin >= -low_sign and smax < low_sign:  # the high half is a copy of bit 31
+    if s32min >= 0 and smin >= -low_sign and smax < low_sign:  # the high half is a copy of bit 31, which is 0
         if s32min > smin:
             smin = s32min
         if s32max < smax:

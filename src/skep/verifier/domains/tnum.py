@@ -28,16 +28,16 @@ def sub(av: int, am: int, bv: int, bm: int, full: int) -> Pair:
 
 def mul(av: int, am: int, bv: int, bm: int, full: int) -> Pair:
     """Product: shift and add, where an unknown bit of ``a`` may or may not add (kernel 6.18's tnum_mul())."""
-    if not am and not bm:
-        return av * bv & full, 0
-    if not bm or (am and am.bit_count() > bm.bit_count()):
-        av, am, bv, bm = bv, bm, av, am  # the loop below runs over the bits of a: take the one that is better known
     value = mask = 0
     while av or am:
-        if av & 1:
-            value, mask = add(value, mask, bv, bm, full)
-        elif am & 1:
-            value, mask = join(value, mask, *add(value, mask, bv, bm, full))
+        if (av | am) & 1:
+            low = value + bv
+            unknown = (low + mask + bm ^ low | mask | bm) & full
+            added = low & ~unknown & full
+            if am & 1:
+                unknown |= mask | (value ^ added)
+                added &= ~unknown
+            value, mask = added, unknown
         av >>= 1
         am >>= 1
         bv = bv << 1 & full
@@ -85,6 +85,27 @@ def from_range(low: int, high: int) -> Pair:
     """The smallest tnum that holds low..high: the leading bits that both ends share are known."""
     delta = (1 << (low ^ high).bit_length()) - 1
     return low & ~delta, delta
+
+
+def least_from(value: int, mask: int, bound: int) -> int | None:
+    """The smallest number of the set that is at least ``bound``; None if there is none."""
+    wrong = (bound ^ value) & ~mask
+    if not wrong:
+        return bound
+    top = wrong.bit_length() - 1
+    if value >> top & 1:  # the bound lacks a bit that all numbers have: below it, the least
+        return bound >> top + 1 << top + 1 | value & (2 << top) - 1
+    free = mask & ~bound & -(2 << top)  # unknown bits above that the bound leaves 0: the lowest of them goes up
+    if not free:
+        return None
+    step = free & -free
+    return (bound & -(step << 1)) | step | value & step - 1
+
+
+def next_after(value: int, mask: int, member: int) -> int | None:
+    """The next larger number of the set after one of its numbers; None after the largest."""
+    after = (member | ~mask) + 1 & mask | value
+    return after if after > member else None
 
 
 def covers(av: int, am: int, bv: int, bm: int) -> bool:

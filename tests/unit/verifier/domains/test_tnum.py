@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from skep.verifier.domains.tnum import Tnum
+from skep.verifier.domains.tnum import Tnum, least_from, next_after
 
 WIDTH = 3
 FULL = (1 << WIDTH) - 1
@@ -115,3 +115,12 @@ def test_constant_and_unknown() -> None:
     assert Tnum.constant(5).is_const
     assert not Tnum.unknown(3).is_const
     assert list(members(Tnum.unknown(3))) == list(range(8))
+
+
+def test_walk_through_members() -> None:
+    for t in tnums(4):
+        inside = list(members(t, 4))
+        for bound in range(16):
+            assert least_from(*t, bound) == next((n for n in inside if n >= bound), None)
+        for member, after in zip(inside, [*inside[1:], None], strict=True):
+            assert next_after(*t, member) == after
