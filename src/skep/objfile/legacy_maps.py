@@ -17,7 +17,7 @@ from skep.btf.catalog import find_member, size_of
 from skep.btf.types import Struct
 from skep.model.maps import MapSpec, Pinning, Slot
 from skep.objfile.elf import STT_FUNC, STT_NOTYPE, STT_OBJECT, ElfFile, Section, Symbol, broken
-from skep.objfile.maps import MAPS_OF_MAPS
+from skep.objfile.maps import MAPS_OF_MAPS, with_fixed_sizes
 from skep.objfile.typeinfo import TypeInfo
 
 _BASE_SIZE: Final = 20
@@ -116,7 +116,7 @@ def _spec(elf: ElfFile, types: TypeInfo, definition: _Definition) -> MapSpec:
         notes.append(
             f"map '{name}' has {len(definition.words) - 5} further words that skep does not know; they are ignored"
         )
-    return replace(_with_types(types, spec), notes=tuple(notes))
+    return replace(_with_types(types, with_fixed_sizes(spec)), notes=tuple(notes))
 
 
 def _is_iproute2(definition: _Definition) -> bool:

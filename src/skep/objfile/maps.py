@@ -105,7 +105,7 @@ class _Declaration:
             raise self._error("has no type", help="add  __uint(type, BPF_MAP_TYPE_...);")
         if fields["type"] in MAPS_OF_MAPS and fields.get("inner") is None and self.is_inner:
             raise self._error("is a map of maps inside a map of maps; the kernel has only one level")
-        return MapSpec(name=self.name, btf=self.btf, **fields)
+        return with_fixed_sizes(MapSpec(name=self.name, btf=self.btf, **fields))
 
     def _get(self, type_id: int) -> Any:
         return self.btf[self.btf.strip(type_id)]
@@ -188,6 +188,33 @@ class _Declaration:
         if self.fields.get("type") not in MAPS_OF_MAPS:
             raise self._error("has maps as 'values', but is neither array_of_maps nor hash_of_maps")
         self.fields["inner"] = _Declaration(self.elf, self.btf, f"{self.name}.inner", is_inner=True).read(pointer.type)
+
+
+# Sizes that the kernel leaves no choice about, and that C often omits or uses to state the type of records instead.
+_FIXED_SIZES: Final = {
+    MapType.ARRAY_OF_MAPS: (None, _FD_SIZE),
+    MapType.HASH_OF_MAPS: (None, _FD_SIZE),
+    MapType.PROG_ARRAY: (_FD_SIZE, _FD_SIZE),
+    MapType.PERF_EVENT_ARRAY: (_FD_SIZE, _FD_SIZE),
+    MapType.CGROUP_ARRAY: (_FD_SIZE, _FD_SIZE),
+    MapType.RINGBUF: (0, 0),
+    MapType.USER_RINGBUF: (0, 0),
+}
+_RECORD_MAPS: Final = frozenset({MapType.PERF_EVENT_ARRAY, MapType.RINGBUF, MapType.USER_RINGBUF})
+
+
+def with_fixed_sizes(spec: MapSpec) -> MapSpec:
+    """The map with the sizes that its type demands where the declaration says nothing, or speaks of records.
+
+    ``__type(value, struct event)`` of a ringbuf or perf_event_array says what its records are: ``value_type`` stays.
+    """
+    if spec.type not in _FIXED_SIZES:
+        return spec
+    key_size, value_size = _FIXED_SIZES[spec.type]
+    overrides = spec.type in _RECORD_MAPS
+    if key_size is not None and (overrides or not spec.key_size):
+        spec = spec.replace(key_size=key_size)
+    return spec.replace(value_size=value_size) if overrides or not spec.value_size else spec
 
 
 def _kind(found: object) -> str:

@@ -146,3 +146,20 @@ def test_legacy_symbols_outside_their_section(value: int, size: int) -> None:
 def test_legacy_section_without_symbols_or_bytes() -> None:
     data = RawElf([Raw("maps", flags=DATA), Raw("xdp", EXIT, flags=CODE)], [("entry", 0, 8, 2, 1, 2)]).build()
     assert read_object(data, "old.o").maps == {}
+
+
+def test_sizes_that_the_kernel_leaves_no_choice_about() -> None:
+    source = """
+    struct event { __u64 a, b; };
+    struct { __uint(type, 27); __uint(max_entries, 4096); __type(value, struct event); } ring SEC(".maps");
+    struct { __uint(type, 4); __type(value, struct event); } perf SEC(".maps");
+    struct { __uint(type, 3); __uint(max_entries, 8); } jumps SEC(".maps");
+    """
+    spec = read_object(compile_c(source), "fixed.o")
+    sizes = {name: (found.key_size, found.value_size) for name, found in spec.maps.items()}
+    assert sizes == {"ring": (0, 0), "perf": (4, 4), "jumps": (4, 4)}
+    for name in ("ring", "perf"):
+        found = spec.maps[name]
+        assert found.btf is not None
+        assert found.btf[found.value_type].name == "event"
+    assert read_object(legacy(("outer", (12, 4, 0, 1, 0))), "old.o").maps["outer"].value_size == 4
