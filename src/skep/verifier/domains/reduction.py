@@ -36,6 +36,17 @@ def reduce(
     The last five parameters are the widths (``half`` bits of ``2 * half``): defaults are what programs use; tests try
     narrow ones exhaustively.
     """
+    ones = value | mask
+    highest = umax if umax < ones else ones
+    if smin >= 0 and smax < highest:
+        highest = smax
+    if highest < low_sign:
+        return _reduce_small(
+            value,
+            mask,
+            max(umin, smin, u32min, s32min),
+            min(highest, smax, u32max, s32max),
+        )
     for first in (True, False):
         # What the known bits say about bounds: unknown bits all 0 and all 1, the sign bit the other way round.
         ones = value | mask
@@ -92,6 +103,33 @@ def reduce(
         value |= u32min & ~unknown
         mask &= unknown
     return value, mask, umin, umax, smin, smax, u32min, u32max, s32min, s32max
+
+
+def _reduce_small(value: int, mask: int, least: int, most: int) -> Views | None:
+    """Numbers below the lower sign bit look the same in all views: one pair of bounds is enough."""
+    if value > least:
+        least = value
+    if least > most:
+        return None
+    unknown = (1 << (least ^ most).bit_length()) - 1
+    if (value ^ least) & ~mask & ~unknown:
+        return None
+    value |= least & ~unknown
+    mask &= unknown
+    if value > least:
+        least = value
+    if value | mask < most:
+        most = value | mask
+    if mask & mask + 1:
+        number = least_from(value, mask, least)
+        if number is None or number > most:
+            return None
+        after = next_after(value, mask, number)
+        if after is None or after > most:
+            least = most = number
+    if least == most:
+        value, mask = least, 0
+    return value, mask, least, most, least, most, least, most, least, most
 
 
 def _only(

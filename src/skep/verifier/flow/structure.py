@@ -19,6 +19,7 @@ from skep.verifier.flow.cycles import deepest_chain
 
 MAX_FRAMES = 8  # MAX_CALL_FRAMES
 MAX_SUBPROGRAMS = 256  # BPF_MAX_SUBPROGS
+MAX_FINDINGS = 20  # more of the same would not help
 MAX_SLOTS = 1_000_000  # BPF_COMPLEXITY_LIMIT_INSNS
 
 Code = Sequence[Instruction | None]
@@ -70,7 +71,7 @@ class StructureViolation:
 def check(insns: Sequence[Instruction], functions: Mapping[str, int] | None = None) -> tuple[StructureViolation, ...]:
     """What makes the program unloadable wherever it stands. Empty: control flow may be built (flow.cfg.build).
 
-    The kernel stops at the first finding; so does this, but it gives all findings of one kind of check.
+    The kernel stops at the first finding; so does this, but it gives all findings (up to 20) of one kind of check.
 
     Args:
         functions: name to slot of subprograms, where LD_IMM64 of a callback still names it.
@@ -86,7 +87,7 @@ def check(insns: Sequence[Instruction], functions: Mapping[str, int] | None = No
         if found:
             break
         found = phase(code, starts, names)
-    return tuple(found)
+    return tuple(found[:MAX_FINDINGS])
 
 
 def local_faults(insns: Sequence[Instruction], masked_shifts: bool = False) -> dict[int, StructureViolation]:
