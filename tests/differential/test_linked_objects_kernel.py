@@ -1,4 +1,4 @@
-"""What reader and linker make of real projects' objects is what the kernel takes: every program it accepted from libbpf.
+"""Reader and linker against the kernel: it takes every program of real projects' objects that it took from libbpf.
 
 The loading happens in a child process (this file run as a program); nothing is attached or run. Maps are made small.
 """

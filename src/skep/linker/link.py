@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -73,6 +74,8 @@ class _Linker:
         self.target = target
         self.core = CoreCache(spec.btf, target)
         self.kconfig = kconfig_values(spec, target)
+        externs = [spec.externs[name] for name in self.kconfig.missing]
+        self.missing_kconfig = sorted((e.offset, e.offset + e.size, e.name) for e in externs)
 
     def link(self, name: str) -> LinkedProgram:
         spec, target = self.spec, self.target
@@ -259,18 +262,18 @@ class _Link:
         return found
 
     def _check_kconfig(self, site: _Site, offset: int) -> None:
-        for extern in self.linker.spec.externs.values():
-            if extern.kind is not ExternKind.KCONFIG or not extern.offset <= offset < extern.offset + extern.size:
-                continue
-            reason = self.linker.kconfig.missing.get(extern.name)
-            if reason is not None:
-                raise self._error(
-                    site,
-                    "L0109",
-                    f"extern '{extern.name}' has no value on {self.linker.target.name}",
-                    reason,
-                    help=f"declare it weak:  extern ... {extern.name} __kconfig __weak;  then it is 0 here",
-                )
+        missing = self.linker.missing_kconfig
+        index = bisect_right(missing, offset, key=lambda entry: entry[0]) - 1
+        if index < 0 or offset >= missing[index][1]:
+            return
+        name = missing[index][2]
+        raise self._error(
+            site,
+            "L0109",
+            f"extern '{name}' has no value on {self.linker.target.name}",
+            self.linker.kconfig.missing[name],
+            help=f"declare it weak:  extern ... {name} __kconfig __weak;  then it is 0 here",
+        )
 
     def _why_no_btf(self) -> tuple[str, ...]:
         target = self.linker.target

@@ -116,11 +116,13 @@ class _Joiner:
 
     def _name_things(self) -> None:
         taken: set[str] = set(self.owners)
+        numbers: dict[str, int] = {}
 
         def private(name: str) -> str:
-            unique, number = name, 1
+            unique = name
             while unique in taken:
-                unique, number = f"{name}.{number}", number + 1
+                numbers[name] = numbers.get(name, 0) + 1
+                unique = f"{name}.{numbers[name]}"
             taken.add(unique)
             return unique
 

@@ -59,6 +59,7 @@ def find_functions(elf: ElfFile) -> tuple[FunctionPlace, ...]:
     """
     places: list[FunctionPlace] = []
     names: set[str] = set()
+    numbers: dict[str, int] = {}  # how often a name was made unique: hostile objects have one name many times
     exported: set[str] = set()
     for section in elf.sections:
         if not section.is_code or section.size == 0:
@@ -74,9 +75,10 @@ def find_functions(elf: ElfFile) -> tuple[FunctionPlace, ...]:
                 if place.name in exported:
                     raise broken("O0155", f"{elf.name}: function '{place.name}' is defined twice")
                 exported.add(place.name)
-            unique, number = place.name, 1
+            unique = place.name
             while unique in names:
-                unique, number = f"{place.name}.{number}", number + 1
+                numbers[place.name] = numbers.get(place.name, 0) + 1
+                unique = f"{place.name}.{numbers[place.name]}"
             names.add(unique)
             places.append(replace(place, name=unique))
     return tuple(places)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from tests.unit.objfile.build import CODE, EXIT, PRELUDE, Raw, RawElf, compile_c
 
@@ -143,6 +146,26 @@ def test_section_without_function_symbols_is_one_program() -> None:
     spec = read_object(raw.build(), "old.o")
     assert len(spec.programs["xdp"].function.insns) == 3
     assert spec.programs["xdp"].prog_type is ProgType.XDP
+
+
+def test_every_section_name_of_libbpf(corpus: Path) -> None:
+    """One object with a program in each of the 116 kinds of sections of SECTIONS.md, those with extras written out."""
+    text = (corpus.parent / "SECTIONS.md").read_text()
+    rows = re.findall(r"^\| `([^`]+)` \| ([A-Z0-9_]+) \| (?:BPF_)?([A-Z0-9_]+|-) \| ([^\n]*)$", text, re.MULTILINE)
+    assert len(rows) == 116
+    raw = RawElf()
+    for number, (name, *_) in enumerate(rows, 1):
+        raw.sections.append(Raw(name.replace("+", "/some/thing"), EXIT, flags=CODE))
+        raw.symbols.append((f"p{number}", 0, 8, 2, 1, number))
+    spec = read_object(raw.build(), "all.o")
+    for number, (name, prog_type, attach_type, flags) in enumerate(rows, 1):
+        program = spec.programs[f"p{number}"]
+        assert program.prog_type.name == prog_type, name
+        found = program.attach_type.name if program.attach_type is not None else "-"
+        assert found == attach_type, name
+        assert program.attach_to == ("some/thing" if name.endswith("+") else ""), name
+        assert program.sleepable == ("SLEEPABLE" in flags), name
+        assert program.frags == ("XDP_FRAGS" in flags), name
 
 
 def test_static_functions_of_a_section_without_global_ones_are_programs() -> None:
