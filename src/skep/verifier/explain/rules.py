@@ -54,6 +54,7 @@ _EVENTS = {
     "ld_abs": "a legacy packet load may end the program",
 }
 _CALL = op.JMP | op.CALL
+_PATH_LINES = 8
 
 
 def diagnose(violation: Violation | StructureViolation, linked: LinkedProgram, trace: Sequence[int] = ()) -> Diagnostic:
@@ -73,14 +74,18 @@ def diagnose(violation: Violation | StructureViolation, linked: LinkedProgram, t
     place = find_span(linked, violation.slot)
     shown = _instruction_text(code, violation.slot)
     label = fill(entry.label, known) if entry.label else None
+    label = f"{label} ({shown})" if label and shown else label or shown
+    why = tuple(text for text in (fill(t, known) for t in entry.why) if text)
+    if place is None and label is not None:  # no source line to write it under
+        why = (label, *why)
     return Diagnostic(
         code=entry.code,
         what=what,
         span=place,
-        label=f"{label} ({shown})" if label and shown else label or shown,
+        label=label,
         program=linked.name,
         insn=violation.slot if violation.slot >= 0 else None,
-        why=tuple(text for text in (fill(t, known) for t in entry.why) if text),
+        why=why,
         help=help_text,
         kernel=violation.kernel if entry.said_by_kernel else None,
     )
@@ -104,7 +109,12 @@ def _place(linked: LinkedProgram, slot: int) -> str:
 
 def _instruction_text(code: Sequence[Instruction | None], slot: int) -> str | None:
     insn = code[slot] if 0 <= slot < len(code) else None
-    return None if insn is None else f"instruction {slot}: {disassemble(insn)}"
+    return None if insn is None else f"instruction {slot}: {disassemble(insn, helper_names=_helper_name)}"
+
+
+def _helper_name(number: int) -> str | None:
+    row = HELPERS.get(number)
+    return row.name if row is not None else None
 
 
 def phrase(name: str) -> str:
@@ -128,6 +138,9 @@ def _known(
     if reg is not None:
         known |= {"reg": f"r{reg}", "number": str(reg)}
         known |= _history(linked, code, trace, reg)
+    path = _path(linked, trace)
+    if path:
+        known["path"] = path
     for key, derive in _DERIVED.items():
         text = derive(values, linked)
         if text is not None:
@@ -152,6 +165,24 @@ def _derive_helper(values: Mapping[str, object], _linked: LinkedProgram) -> str 
 def _derive_last(values: Mapping[str, object], _linked: LinkedProgram) -> str | None:
     offset, size = values.get("offset"), values.get("size")
     return str(offset + size - 1) if isinstance(offset, int) and isinstance(size, int) else None
+
+
+def _derive_bytes(values: Mapping[str, object], linked: LinkedProgram) -> str | None:
+    last = _derive_last(values, linked)
+    if last is None:
+        return None
+    return (
+        f"byte {last} of the packet is"
+        if values["size"] == 1
+        else f"bytes {values['offset']} to {last} of the packet are"
+    )
+
+
+def _derive_checked(values: Mapping[str, object], _linked: LinkedProgram) -> str | None:
+    checked = values.get("range")
+    if not isinstance(checked, int):
+        return None
+    return f"only {checked} were" if checked > 0 else "nothing was"
 
 
 def _derive_acquired(values: Mapping[str, object], linked: LinkedProgram) -> str | None:
@@ -181,9 +212,19 @@ def _derive_limit(values: Mapping[str, object], _linked: LinkedProgram) -> str |
     return str(width - 1) if isinstance(width, int) else None
 
 
+def _derive_returned(values: Mapping[str, object], _linked: LinkedProgram) -> str | None:
+    low, high = values.get("known_low"), values.get("known_high")
+    if low is None or high is None:
+        return None
+    return str(low) if low == high else f"{low} to {high}"
+
+
 _DERIVED: dict[str, Callable[[Mapping[str, object], LinkedProgram], str | None]] = {
     "helper": _derive_helper,
     "last": _derive_last,
+    "bytes_used": _derive_bytes,
+    "checked": _derive_checked,
+    "returned": _derive_returned,
     "acquired_place": _derive_acquired,
     "pointer_phrase": _derive_pointer,
     "opcode_hex": _derive_opcode,
@@ -191,6 +232,18 @@ _DERIVED: dict[str, Callable[[Mapping[str, object], LinkedProgram], str | None]]
     "use_past": _from_table("use", _USES),
     "event_phrase": _from_table("event", _EVENTS),
 }
+
+
+def _path(linked: LinkedProgram, trace: Sequence[int]) -> str:
+    """The last source lines of the failing path: ``12, 13, 15``; "" where no source is known."""
+    lines: list[str] = []
+    for slot in reversed(trace):
+        span = linked.lines.get(slot)
+        if span is not None and (not lines or lines[-1] != str(span.line)):
+            lines.append(str(span.line))
+            if len(lines) == _PATH_LINES:
+                break
+    return ", ".join(reversed(lines)) if len(lines) > 1 else ""
 
 
 def _history(
@@ -212,4 +265,4 @@ def _history(
             when = "when the key is absent" if "lookup" in row.name else "when there is none"
             return {"origin": f"{row.name}() at {place} returns NULL {when}"}
         return {"origin": f"it is the result of {row.name}() at {place}"}
-    return {"origin": f"it comes from {place}: {disassemble(insn)}"}
+    return {"origin": f"it comes from {place}: {disassemble(insn, helper_names=_helper_name)}"}

@@ -94,11 +94,11 @@ ENTRIES = (
         Rule.PACKET_BOUNDS,
         "packet data is read beyond what was checked",
         (
-            "bytes {offset} to {last} of the packet are used, but only {range} were checked against data_end",
+            "{bytes_used} used, but {checked} checked against data_end",
             "packet data is used at an offset that was not checked against data_end",
         ),
         label="{reg} points into the packet; {range} bytes are known to be there",
-        why=("{origin}",),
+        why=("a check holds for the pointer it was made with, and for copies of it made after the check",),
         help="check just before:  if ((void *)(header + 1) > data_end) return XDP_PASS;  (same pointer as the access)",
     ),
     Entry(
