@@ -38,7 +38,8 @@ _Alignas _Alignof _Atomic _Bool _Complex _Generic _Imaginary _Noreturn _Static_a
 _KEYWORDS: Final = frozenset(_KEYWORD_TEXT.split())
 _C23: Final = frozenset({"bool", "true", "false", "nullptr", "constexpr", "thread_local", "static_assert", "alignas"})
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_]\w*\Z", re.ASCII)
-_MAX_LINES: Final = 8_000_000
+_MAX_LINES: Final = 8_000_000  # of all definitions
+_PARTS: Final = 1 << 19  # types that one definition may name
 
 # How clang's BPF target spells integers: words in any order -> (size, signed).
 _INT_WORDS: Final[dict[frozenset[str], int]] = {
@@ -97,7 +98,7 @@ class _Writer(Namer):
     """Writes definitions in the plan's order."""
 
     def __init__(self, btf: Btf, plan: CPlan) -> None:
-        super().__init__(btf)
+        super().__init__(btf, _PARTS)
         self._plan = plan
         self._layouts = Layouts(btf)
         self._tags: dict[str, object] = {}  # name -> who has it: tags of structs, unions and enums
@@ -126,6 +127,7 @@ class _Writer(Namer):
 
     def _define(self, node: int) -> str:
         found = self.btf[node]
+        self.start_text()
         if isinstance(found, Typedef):
             return self._typedef(node, found)
         if isinstance(found, Enum | Enum64):

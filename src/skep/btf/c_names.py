@@ -28,7 +28,7 @@ from skep.btf.types import (
 
 _QUALIFIERS: Final = {Const: "const", Volatile: "volatile", Restrict: "restrict"}
 _MAX_DEPTH: Final = 256  # for sets made by hand; the reader allows less
-_BUDGET: Final = 50_000  # types that one text may name: prototypes of prototypes grow exponentially
+_BUDGET: Final = 2_000  # types that one text may name: prototypes of prototypes grow exponentially
 
 
 def c_name(btf: Btf, type_id: int, declared: str = "") -> str:
@@ -50,14 +50,18 @@ def keyword(found: Struct | Union | Enum | Enum64 | Fwd) -> str:
 class Namer:
     """Writes declarations. Subclasses decide how a type without further parts (struct, int, typedef) is written."""
 
-    def __init__(self, btf: Btf) -> None:
+    def __init__(self, btf: Btf, budget: int = _BUDGET) -> None:
         self.btf = btf
-        self._budget = _BUDGET
+        self._full_budget = self._budget = budget
 
     def declare(self, type_id: int, declared: str = "") -> str:
         """A declaration of ``declared`` (or the bare type, without)."""
-        self._budget = _BUDGET
+        self.start_text()
         return self._declare(type_id, declared, 0)
+
+    def start_text(self) -> None:
+        """A new text begins: it may name as many types as any other."""
+        self._budget = self._full_budget
 
     def plain(self, type_id: int, found: BtfType) -> str:
         """Text of a type that is not a pointer, array, prototype or qualifier."""

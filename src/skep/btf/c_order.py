@@ -32,7 +32,7 @@ from skep.btf.types import (
     Volatile,
 )
 
-_BUDGET: Final = 1 << 20  # parts of one definition: unnamed structs within unnamed structs grow exponentially
+_BUDGET: Final = 1 << 17  # parts of one definition: unnamed structs within unnamed structs grow exponentially
 
 
 class CPlan:

@@ -37,7 +37,7 @@ from skep.errors import BtfError
 
 POINTER_SIZE: Final = 8
 MAX_SIZE: Final = 0xFFFFFFFF  # of a type, in bytes; the kernel keeps sizes in 32 bits
-_MAX_PLACES: Final = 1 << 17  # members of one struct, anonymous structs opened up
+_MAX_PLACES: Final = 1 << 14  # members of one struct, anonymous structs opened up
 _MAX_NESTING: Final = 256  # for sets made by hand; the reader allows less
 
 

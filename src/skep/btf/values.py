@@ -154,12 +154,17 @@ class _Compiler:
         return EnumCodec(plain.title, plain, found.values)
 
     def _variables(self, found: Datasec) -> tuple[Field, ...]:
-        fields = []
+        """Static variables of two functions may share a name: later ones get ``___2`` and so on."""
+        fields: dict[str, Field] = {}
         for entry in found.entries:
             variable = get_type(self._btf, entry.type)
-            if not isinstance(variable, Var):
+            if not isinstance(variable, Var) or not variable.name:
                 continue
             if entry.offset + max(entry.size, size_of(self._btf, variable.type)) > found.size:
                 raise broken("B0114", f"variable '{variable.name}' lies outside of {found.name}")
-            fields.append(Field(variable.name, entry.offset, self.compile(variable.type)))
-        return tuple(fields)
+            name, number = variable.name, 1
+            while name in fields:
+                number += 1
+                name = f"{variable.name}___{number}"
+            fields[name] = Field(name, entry.offset, self.compile(variable.type))
+        return tuple(fields.values())
