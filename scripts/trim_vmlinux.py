@@ -106,6 +106,7 @@ bpf_prog_aux: id name load_time used_map_cnt
 kmem_cache: name size
 irqaction: name irq
 module: name
+filename: name
 perf_event: attr
 mount: mnt_ns mnt_id
 task_group: css

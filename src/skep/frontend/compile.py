@@ -110,8 +110,7 @@ def compile_source(
         key = _key(given, options, compiler, btf)
         if cache and (record := find_record(key, given.directory)) is not None:
             return Compiled(record.elf, record.warnings, True)
-        started_ns = time.time_ns()
-        output, search = _compile(given, options, compiler, btf, deadline_seconds)
+        output, search, started_ns = _compile(given, options, compiler, btf, deadline_seconds)
         if cache:
             record = Record(output.elf, output.warnings)
             store_record(key, record, output.dependencies, search, given.directory, started_ns)
@@ -120,8 +119,8 @@ def compile_source(
 
 def _compile(
     given: _Input, options: tuple[str, ...], compiler: Compiler, btf: bytes | None, deadline_seconds: float
-) -> tuple[driver.Output, tuple[pathlib.Path, ...]]:
-    """Run clang; also returns the directories that it searched, in order."""
+) -> tuple[driver.Output, tuple[pathlib.Path, ...], int]:
+    """Run clang; also returns the directories that it searched, in order, and when it was started (ns since 1970)."""
     own = (include_paths.INCLUDE, include_paths.INCLUDE / "bpf")
     system = include_paths.system_includes(compiler)
     base = (*options, *given.flags)
@@ -138,8 +137,9 @@ def _compile(
             types = (found,) if found is not None else ()
         search = (*own, *types, *system)
         arguments = (*base, *_isystem(search))
+        started_ns = time.time_ns()
         output = driver.compile_object(compiler, arguments, given.name, given.directory, deadline_seconds)
-    return output, (given.directory, *_user_directories(given), *search)
+    return output, (given.directory, *_user_directories(given), *search), started_ns
 
 
 def _isystem(directories: tuple[pathlib.Path, ...]) -> tuple[str, ...]:

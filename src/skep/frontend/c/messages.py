@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from skep.diagnostics import Diagnostic, Severity, Span
+from skep.frontend.c.include_paths import INCLUDE
 
 _MESSAGE = re.compile(
     r"^(?P<file>(?:[A-Za-z]:)?[^:\n]+):(?P<line>\d+):(?P<column>\d+):(?P<ranges>(?:\{[^}]*\})*:?)?\s*"
@@ -26,6 +27,7 @@ _INCLUDED = re.compile(r"^In file included from (?P<place>.+?)[:,]$")
 _SUMMARY = re.compile(r"^\d+ (?:error|warning)s?( and \d+ errors?)? generated\.$")
 _RANGE = re.compile(r"\{(\d+):(\d+)-(\d+):(\d+)\}")
 _MOST_REASONS = 8
+_OWN_HEADERS = str(INCLUDE)
 
 # Text of the source line: (file, line) -> text or None.
 SourceLines = Callable[[str, int], str | None]
@@ -49,6 +51,10 @@ _HINTS = (
     (
         re.compile(r"built-in function 'mem(cpy|set|move|cmp)' is not supported|call to built-in function"),
         "eBPF has no C library: use a size that is known when compiling, or __builtin_ forms with small constant sizes",
+    ),
+    (
+        re.compile(r"Undefined temporary symbol \.L__const"),
+        "a fault of this clang: with -mcpu=v4 it loses constant arrays that hold addresses: use v3",
     ),
     (
         re.compile(r"stack (?:arguments|limit)|Looks like the BPF stack limit"),
@@ -82,6 +88,8 @@ def _add_note(found: list[Diagnostic], match: re.Match[str]) -> None:
     if not found or len(found[-1].why) >= _MOST_REASONS:
         return
     groups = match.groupdict()
+    if match["text"].startswith("expanded from") and (groups.get("file") or "").startswith(("<", _OWN_HEADERS)):
+        return  # how our own macros work is not the user's business
     place = f"{groups['file']}:{groups['line']}: " if groups.get("file") else ""
     found[-1] = replace(found[-1], why=(*found[-1].why, place + match["text"]))
 

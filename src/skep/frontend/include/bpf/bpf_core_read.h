@@ -75,58 +75,61 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __weak __ksym;
  * Walk a chain of pointers, ptr->a->b->c: `hop` reads each pointer, `last` the final field into *dst. Every level has a
  * variable of its own with the pointer's type, so that each hop is a relocatable access. The value is the last read's.
  */
+/* The type of an expression without const: a comma yields a value. */
+#define ___skep_plain(expression) typeof((void)0, expression)
+
 #define ___skep_walk1(hop, last, dst, ptr, a) last((void *)(dst), sizeof(*(dst)), &(ptr)->a)
 #define ___skep_walk2(hop, last, dst, ptr, a, ...)                                                                       \
 	({                                                                                                             \
-		typeof((ptr)->a) ___p2;                                                                                \
+		___skep_plain((ptr)->a) ___p2;                                                                                \
 		hop((void *)&___p2, sizeof(___p2), &(ptr)->a);                                                         \
 		___skep_walk1(hop, last, dst, ___p2, __VA_ARGS__);                                                     \
 	})
 #define ___skep_walk3(hop, last, dst, ptr, a, ...)                                                                       \
 	({                                                                                                             \
-		typeof((ptr)->a) ___p3;                                                                                \
+		___skep_plain((ptr)->a) ___p3;                                                                                \
 		hop((void *)&___p3, sizeof(___p3), &(ptr)->a);                                                         \
 		___skep_walk2(hop, last, dst, ___p3, __VA_ARGS__);                                                     \
 	})
 #define ___skep_walk4(hop, last, dst, ptr, a, ...)                                                                       \
 	({                                                                                                             \
-		typeof((ptr)->a) ___p4;                                                                                \
+		___skep_plain((ptr)->a) ___p4;                                                                                \
 		hop((void *)&___p4, sizeof(___p4), &(ptr)->a);                                                         \
 		___skep_walk3(hop, last, dst, ___p4, __VA_ARGS__);                                                     \
 	})
 #define ___skep_walk5(hop, last, dst, ptr, a, ...)                                                                       \
 	({                                                                                                             \
-		typeof((ptr)->a) ___p5;                                                                                \
+		___skep_plain((ptr)->a) ___p5;                                                                                \
 		hop((void *)&___p5, sizeof(___p5), &(ptr)->a);                                                         \
 		___skep_walk4(hop, last, dst, ___p5, __VA_ARGS__);                                                     \
 	})
 #define ___skep_walk6(hop, last, dst, ptr, a, ...)                                                                       \
 	({                                                                                                             \
-		typeof((ptr)->a) ___p6;                                                                                \
+		___skep_plain((ptr)->a) ___p6;                                                                                \
 		hop((void *)&___p6, sizeof(___p6), &(ptr)->a);                                                         \
 		___skep_walk5(hop, last, dst, ___p6, __VA_ARGS__);                                                     \
 	})
 #define ___skep_walk7(hop, last, dst, ptr, a, ...)                                                                       \
 	({                                                                                                             \
-		typeof((ptr)->a) ___p7;                                                                                \
+		___skep_plain((ptr)->a) ___p7;                                                                                \
 		hop((void *)&___p7, sizeof(___p7), &(ptr)->a);                                                         \
 		___skep_walk6(hop, last, dst, ___p7, __VA_ARGS__);                                                     \
 	})
 #define ___skep_walk8(hop, last, dst, ptr, a, ...)                                                                       \
 	({                                                                                                             \
-		typeof((ptr)->a) ___p8;                                                                                \
+		___skep_plain((ptr)->a) ___p8;                                                                                \
 		hop((void *)&___p8, sizeof(___p8), &(ptr)->a);                                                         \
 		___skep_walk7(hop, last, dst, ___p8, __VA_ARGS__);                                                     \
 	})
 #define ___skep_walk9(hop, last, dst, ptr, a, ...)                                                                       \
 	({                                                                                                             \
-		typeof((ptr)->a) ___p9;                                                                                \
+		___skep_plain((ptr)->a) ___p9;                                                                                \
 		hop((void *)&___p9, sizeof(___p9), &(ptr)->a);                                                         \
 		___skep_walk8(hop, last, dst, ___p9, __VA_ARGS__);                                                     \
 	})
 #define ___skep_walk10(hop, last, dst, ptr, a, ...)                                                                       \
 	({                                                                                                             \
-		typeof((ptr)->a) ___p10;                                                                                \
+		___skep_plain((ptr)->a) ___p10;                                                                                \
 		hop((void *)&___p10, sizeof(___p10), &(ptr)->a);                                                         \
 		___skep_walk9(hop, last, dst, ___p10, __VA_ARGS__);                                                     \
 	})
@@ -143,7 +146,7 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __weak __ksym;
 #define ___skep_arrow8(a, ...) ->a ___skep_arrow7(__VA_ARGS__)
 #define ___skep_arrow9(a, ...) ->a ___skep_arrow8(__VA_ARGS__)
 #define ___skep_arrow10(a, ...) ->a ___skep_arrow9(__VA_ARGS__)
-#define ___skep_typeof(ptr, args...) typeof((ptr)___bpf_apply(___skep_arrow, ___bpf_narg(args))(args))
+#define ___skep_typeof(ptr, args...) ___skep_plain((ptr)___bpf_apply(___skep_arrow, ___bpf_narg(args))(args))
 #define ___skep_value(hop, last, ptr, args...)                                                                         \
 	({                                                                                                             \
 		___skep_typeof((ptr), ##args) ___value;                                                                \

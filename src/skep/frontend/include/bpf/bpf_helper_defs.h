@@ -305,7 +305,7 @@ static long (*const bpf_tcp_send_ack)(void *tp, __u32 rcv_nxt) = (void *)116;
 static long (*const bpf_send_signal_thread)(__u32 sig) = (void *)117;
 /* Linux 5.6 */
 static __u64 (*const bpf_jiffies64)(void) = (void *)118;
-/* Linux 5.6 */
+/* Linux 5.7 */
 static long (*const bpf_read_branch_records)(struct bpf_perf_event_data *ctx, void *buf, __u32 size, __u64 flags) =
 	(void *)119;
 /* Linux 5.7 */

@@ -147,27 +147,31 @@ static __always_inline void bpf_tail_call_static(void *ctx, const void *map, con
 
 /* ---- Printing ---- */
 
-/* Arguments of a format as an array of 64-bit words. */
-#define ___skep_word(x) (unsigned long long)(x)
-#define ___skep_words0()
-#define ___skep_words1(x) ___skep_word(x)
-#define ___skep_words2(x, ...) ___skep_word(x), ___skep_words1(__VA_ARGS__)
-#define ___skep_words3(x, ...) ___skep_word(x), ___skep_words2(__VA_ARGS__)
-#define ___skep_words4(x, ...) ___skep_word(x), ___skep_words3(__VA_ARGS__)
-#define ___skep_words5(x, ...) ___skep_word(x), ___skep_words4(__VA_ARGS__)
-#define ___skep_words6(x, ...) ___skep_word(x), ___skep_words5(__VA_ARGS__)
-#define ___skep_words7(x, ...) ___skep_word(x), ___skep_words6(__VA_ARGS__)
-#define ___skep_words8(x, ...) ___skep_word(x), ___skep_words7(__VA_ARGS__)
-#define ___skep_words9(x, ...) ___skep_word(x), ___skep_words8(__VA_ARGS__)
-#define ___skep_words10(x, ...) ___skep_word(x), ___skep_words9(__VA_ARGS__)
-#define ___skep_words11(x, ...) ___skep_word(x), ___skep_words10(__VA_ARGS__)
-#define ___skep_words12(x, ...) ___skep_word(x), ___skep_words11(__VA_ARGS__)
+/*
+ * Arguments of a format as an array of 64-bit words, filled one by one: with an initializer the array would be copied from
+ * .rodata (and clang 22 with -mcpu=v4 forgets to emit such a constant when it holds the address of a string).
+ */
+#define ___bpf_fill0(arr, p, x)
+#define ___bpf_fill1(arr, p, x) arr[p] = (unsigned long long)(x)
+#define ___bpf_fill2(arr, p, x, args...) arr[p] = (unsigned long long)(x), ___bpf_fill1(arr, (p) + 1, args)
+#define ___bpf_fill3(arr, p, x, args...) arr[p] = (unsigned long long)(x), ___bpf_fill2(arr, (p) + 1, args)
+#define ___bpf_fill4(arr, p, x, args...) arr[p] = (unsigned long long)(x), ___bpf_fill3(arr, (p) + 1, args)
+#define ___bpf_fill5(arr, p, x, args...) arr[p] = (unsigned long long)(x), ___bpf_fill4(arr, (p) + 1, args)
+#define ___bpf_fill6(arr, p, x, args...) arr[p] = (unsigned long long)(x), ___bpf_fill5(arr, (p) + 1, args)
+#define ___bpf_fill7(arr, p, x, args...) arr[p] = (unsigned long long)(x), ___bpf_fill6(arr, (p) + 1, args)
+#define ___bpf_fill8(arr, p, x, args...) arr[p] = (unsigned long long)(x), ___bpf_fill7(arr, (p) + 1, args)
+#define ___bpf_fill9(arr, p, x, args...) arr[p] = (unsigned long long)(x), ___bpf_fill8(arr, (p) + 1, args)
+#define ___bpf_fill10(arr, p, x, args...) arr[p] = (unsigned long long)(x), ___bpf_fill9(arr, (p) + 1, args)
+#define ___bpf_fill11(arr, p, x, args...) arr[p] = (unsigned long long)(x), ___bpf_fill10(arr, (p) + 1, args)
+#define ___bpf_fill12(arr, p, x, args...) arr[p] = (unsigned long long)(x), ___bpf_fill11(arr, (p) + 1, args)
+#define ___bpf_fill(arr, args...) ___bpf_apply(___bpf_fill, ___bpf_narg(args))(arr, 0, ##args)
 
 /* Declares ___fmt (a string in .rodata) and ___words (the arguments, on the stack). */
 #define ___skep_format(fmt, args...)                                                                                   \
 	static const char ___fmt[] = fmt;                                                                              \
+	unsigned long long ___words[___bpf_narg(args)];                                                                \
 	_Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wint-conversion\"")                          \
-	unsigned long long ___words[___bpf_narg(args)] = {___bpf_apply(___skep_words, ___bpf_narg(args))(args)};       \
+	___bpf_fill(___words, args);                                                                                   \
 	_Pragma("GCC diagnostic pop")
 
 #define BPF_SEQ_PRINTF(seq, fmt, args...)                                                                              \

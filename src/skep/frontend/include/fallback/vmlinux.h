@@ -623,6 +623,10 @@ struct module {
 	char name[56];
 };
 
+struct filename {
+	const char *name;
+};
+
 typedef int __s32;
 
 struct perf_event_attr {
