@@ -17,7 +17,8 @@ from skep.errors import CaptureError, SkepError, UnsupportedError, UsageError
 from skep.vm.hooks.layout import Capture, Interface, Record
 from skep.vm.runtime import runtime
 
-CHUNK = 4 << 20  # larger than CAPTURE_MAX_BLOCK in native/capture.c, so that every record fits
+CHUNK = 2 << 20  # larger than CAPTURE_MAX_BLOCK in native/capture.c, so that every record fits
+STEP = 256 << 10  # read at a time: packets are still in the cache when the program sees them
 MAX_INTERFACES = 4096
 _GZIP_MAGIC = b"\x1f\x8b"
 _LIST = 1024
@@ -111,8 +112,9 @@ class CaptureFile:
             else:
                 self._view[: len(head)] = head
                 state.length += len(head)
-        while state.length < CHUNK and not self._at_end:
-            n = self._read_gzip() if self._gzip is not None else self._file.readinto(self._view[state.length :])  # type: ignore[attr-defined]
+        end = min(state.length + STEP, CHUNK)
+        while state.length < end and not self._at_end:
+            n = self._read_gzip() if self._gzip is not None else self._file.readinto(self._view[state.length : end])  # type: ignore[attr-defined]
             if self._gzip is None:
                 self.done += n
                 self._at_end = n == 0

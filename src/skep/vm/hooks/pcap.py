@@ -165,7 +165,7 @@ class Sink:
 
 
 class PcapFile(Sink):
-    """A classic pcap, little-endian; its header tells link type and clock of the first packet, so it is written then."""
+    """A classic pcap, little-endian; its header tells link type and clock of the first packet."""
 
     def __init__(self, fd: int, path: Path) -> None:
         self._fd = fd
