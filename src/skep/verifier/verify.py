@@ -7,7 +7,7 @@ from skep.diagnostics import Diagnostic
 from skep.errors import RejectedError, UnsupportedError
 from skep.model.programs import LinkedProgram, Outcome, Verdict, VerifiedProgram
 from skep.verifier.explain.rules import diagnose
-from skep.verifier.explore.entry import check_maps, entry_state, function_state, stack_violation
+from skep.verifier.explore.entry import check_maps, check_program, entry_state, function_state, stack_violation
 from skep.verifier.explore.paths import Finding, Walk
 from skep.verifier.explore.steps import compile_steps
 from skep.verifier.flow import cfg, structure
@@ -58,7 +58,7 @@ def judge(linked: LinkedProgram, options: Options | None = None) -> Verdict:
     if linked.target.byte_order != "little":
         return _unsupported(linked, "big-endian programs")
     world = World(linked, chosen, cfg.build(linked.insns, names))
-    violation = check_maps(world)
+    violation = check_program(world) or check_maps(world)
     if violation is not None:
         return _negative(Finding(violation, ()), world, 0)
     walk = Walk(world, compile_steps(world))

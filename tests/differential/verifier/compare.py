@@ -1,6 +1,6 @@
 """Compare our verdicts with the kernel's over the corpus, and print where they differ.
 
-    python -m tests.differential.verifier.compare [--set NAME] [--every N] [--seconds S] [--show KIND] [--only TEXT]
+python -m tests.differential.verifier.compare [--set NAME] [--every N] [--seconds S] [--show KIND] [--only TEXT]
 """
 
 from __future__ import annotations
@@ -88,7 +88,9 @@ def main() -> None:
             theirs += row["kernel"]["processed"] or 0
         if kind in options.show:
             slot = found.verdict.diagnostics[0].insn if found.verdict and found.verdict.diagnostics else None
-            print(f"{kind}: {row['id']} [{row['kernel'].get('error')}] @{row['kernel'].get('fail_insn')} ours: {found.note} @{slot}")
+            print(
+                f"{kind}: {row['id']} [{row['kernel'].get('error')}] @{row['kernel'].get('fail_insn')} ours: {found.note} @{slot}"
+            )
     print(dict(counts))
     print(f"{insns} insns in {seconds:.1f} s: {insns / max(seconds, 0.001):.0f} per second; kernel processed {theirs}")
 

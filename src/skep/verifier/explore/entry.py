@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from skep.abi.map_types import MapType
+from skep.abi.prog_types import ProgType
 from skep.btf import types as t
 from skep.model.maps import MapSpec
 from skep.verifier.options import MemoryEntry
@@ -63,6 +64,49 @@ def function_state(world: World, start: int) -> MachineState | Violation:
     return MachineState([frame])
 
 
+_MAY_SLEEP = frozenset({ProgType.TRACING, ProgType.LSM, ProgType.KPROBE, ProgType.STRUCT_OPS, ProgType.SYSCALL})
+
+
+def check_program(world: World) -> Violation | None:
+    """Rules about the program as a whole (kernel: check_attach_btf_id)."""
+    linked = world.linked
+    said = None
+    if linked.sleepable and linked.prog_type not in _MAY_SLEEP:
+        said = "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable"
+    elif linked.prog_type is ProgType.SYSCALL and not linked.sleepable:
+        said = "Syscall programs can only be sleepable"
+    if said is not None:
+        return Violation(Rule.PROGRAM, None, said, None, {"reason": said}, 0)
+    for item in linked.btf or ():
+        if isinstance(item, t.DeclTag) and item.name.startswith("exception_callback:"):
+            functions = {sub.btf_id for sub in linked.subprograms}
+            if item.type in functions:
+                return _unsupported("exceptions (bpf_throw)")
+    return None
+
+
+_FOREIGN_MAPS = frozenset(
+    {
+        MapType.SOCKMAP,
+        MapType.SOCKHASH,
+        MapType.REUSEPORT_SOCKARRAY,
+        MapType.SK_STORAGE,
+        MapType.INODE_STORAGE,
+        MapType.TASK_STORAGE,
+        MapType.CGRP_STORAGE,
+        MapType.CGROUP_STORAGE_DEPRECATED,
+        MapType.PERCPU_CGROUP_STORAGE_DEPRECATED,
+        MapType.STRUCT_OPS,
+        MapType.XSKMAP,
+        MapType.USER_RINGBUF,
+        MapType.BLOOM_FILTER,
+        MapType.ARENA,
+        MapType.INSN_ARRAY,
+        MapType.RHASH,
+    }
+)
+
+
 def check_maps(world: World) -> Violation | None:
     """Maps whose values hold things that this verifier does not know, and types that the target does not have."""
     target = world.linked.target
@@ -73,8 +117,8 @@ def check_maps(world: World) -> Violation | None:
         field = special_field(spec)
         if field is not None:
             return _unsupported(f"map '{spec.name}' with a {field} in its value")
-        if spec.type is MapType.ARENA:
-            return _unsupported("arenas")
+        if spec.type in _FOREIGN_MAPS:
+            return _unsupported(f"map '{spec.name}': maps of type {spec.type.name}")
     return None
 
 

@@ -12,7 +12,7 @@ from skep.isa import opcodes as op
 from skep.isa.instruction import Instruction
 from skep.verifier.flow.structure import StructureViolation, local_faults
 from skep.verifier.requirements.derive import derive
-from skep.verifier.requirements.kinds import Requirement, Use, ValidAccess
+from skep.verifier.requirements.kinds import Requirement, Supported, Unreachable, Use, ValidAccess
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.world import World
 from skep.verifier.transfer import alu, branch, calls, loops, memory
@@ -63,8 +63,8 @@ def compile_steps(world: World) -> Steps:
             continue
         wanted = derive(insn, slot, linked)
         fast, slow = _functions(insn, slot, world)
-        poisoned = slot in linked.core_poisoned
-        quick.append(None if poisoned else fast)
+        blocked = any(isinstance(need, (Supported, Unreachable)) for need in wanted)
+        quick.append(None if blocked else fast)
         needs.append(wanted)
         full.append(slow)
         access.append(next((need for need in wanted if isinstance(need, ValidAccess)), None))
@@ -77,6 +77,8 @@ def _functions(insn: Instruction, slot: int, world: World) -> tuple[Quick | None
     if kind in _ALU:
         fast, slow = alu.make(insn, slot, world)
         return fast, _onward(slow, slot + 1)
+    if kind == op.LD and insn.opcode != op.LD_IMM64:
+        return None, calls.legacy_load(insn, slot, world)
     if kind in _JMP:
         return None, _jump(insn, slot, world)
     return None, _onward(_MEMORY[kind](insn, slot, world), slot + insn.width)
@@ -105,17 +107,11 @@ def _jump(insn: Instruction, slot: int, world: World) -> Branch:
     return branch.make(insn, slot, world)
 
 
-def _load_special(insn: Instruction, slot: int, world: World) -> Callable[[MachineState], None]:
-    if insn.opcode == op.LD_IMM64:
-        return memory.load_immediate(insn, slot, world)
-    return memory.legacy_load(insn, slot, world)
-
-
 def _store(insn: Instruction, slot: int, world: World) -> Callable[[MachineState], None]:
     is_atomic = insn.opcode & op.CLASS_MASK == op.STX and insn.opcode & op.MODE_MASK == op.ATOMIC
     return memory.atomic(insn, slot, world) if is_atomic else memory.store(insn, slot, world)
 
 
-_MEMORY = {op.LD: _load_special, op.LDX: memory.load, op.ST: _store, op.STX: _store}
+_MEMORY = {op.LD: memory.load_immediate, op.LDX: memory.load, op.ST: _store, op.STX: _store}
 
 WRITES = frozenset({Use.WRITE, Use.ATOMIC, Use.ATOMIC_STORE})

@@ -52,7 +52,10 @@ def _matches(
 
 def _memory(need: Requirement, size: int, value: Pointer, reg: int, state: MachineState, world: World) -> bool:
     """The function may read and write all of it (kernel: check_mem_reg)."""
-    if value.readonly or value.kind in (Kind.MAP_KEY, Kind.PACKET, Kind.PACKET_META):
+    if value.kind in (Kind.PACKET, Kind.PACKET_META):
+        writable = world.context is not None and world.context.packet_writable
+        return writable and regions.packet(need, value, reg, value.off, size, zero_size=False) is None
+    if value.readonly or value.kind is Kind.MAP_KEY:
         return False
     if value.kind is Kind.STACK:
         if stack.in_bounds(need, value, reg, value.off, size, writes=True) is not None:

@@ -134,7 +134,7 @@ def _byte_order(insn: Instruction, slot: int, world: World) -> tuple[Quick, Full
     def quick(state: MachineState) -> bool:
         value = state.regs[dst]
         if type(value) is Number:
-            known = alu.byteswap(value.range, bits, kind, byte_order=order)
+            known = alu.byteswap(value.range, bits, kind, byte_order=order, tracked=True)
             state.regs[dst] = Number(known, () if value.precise else (value,))
             kinds[slot] |= 1
             return True
@@ -170,7 +170,7 @@ def _binary(insn: Instruction, slot: int, world: World, code: int) -> tuple[Quic
             return False
         known = apply(code, a.range, b.range, width, signed)
         parents = () if known is _UNKNOWN else parents_of(a, b)
-        if step and a.shared and known[1] and -_S32 <= a.delta + step < _S32:
+        if step and a.shared and a.token is None and known[1] and -_S32 <= a.delta + step < _S32:
             regs[dst] = a.linked(known, parents or (a,), a.delta + step)
         else:
             regs[dst] = Number(known, parents)

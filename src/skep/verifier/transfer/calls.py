@@ -14,7 +14,7 @@ from skep.verifier.domains.scalar import Scalar
 from skep.verifier.state.functions import Passed, parameters
 from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.stack import SPILL, ZERO
-from skep.verifier.state.values import PACKET_KINDS, Kind, Number, Pointer, Value, unknown
+from skep.verifier.state.values import PACKET_KINDS, Kind, Number, Pointer, Value, constant, unknown
 from skep.verifier.state.world import World
 from skep.verifier.transfer import stack
 from skep.verifier.transfer.branch import Branch, Fork
@@ -46,10 +46,12 @@ def helper(insn: Instruction, slot: int, world: World) -> Branch:
             _release(state, regs[signature.releases])
         if number == _TAIL_CALL:
             world.tail_calls.add(state.frame.start)
+            if len(state.frames) > 1:
+                forks.append(_returned(state))
         regs[1:6] = [None] * 5
         regs[0] = result
         world.notes.kinds[slot] |= 2 if isinstance(result, Pointer) else 1
-        if signature.resizes_packet:
+        if signature.resizes_packet and number != _TAIL_CALL:
             world.notes.resizes_packet = True
             forget_packet(state)
         return slot + 1
@@ -129,7 +131,7 @@ def _constant_key(signature: Signature, state: MachineState) -> int | None:
         return 0
     value = cell.value
     if first == 0 and kinds == bytes([SPILL] * 4) and isinstance(value, Number) and value.value is not None:
-        if cell.size not in (4, 8):
+        if cell.size != 4:
             return None
         value.rely()
         return value.value & 0xFFFF_FFFF
@@ -259,7 +261,11 @@ def local(insn: Instruction, slot: int, world: World) -> Branch:
         regs = state.regs
         for reg, parameter in enumerate(expected, start=1):
             value = regs[reg]
-            if parameter.kind is Passed.MEMORY and isinstance(value, Pointer) and value.kind is Kind.STACK:
+            if parameter.kind is not Passed.MEMORY or not isinstance(value, Pointer):
+                continue
+            if value.kind in PACKET_KINDS:
+                world.notes.writes_packet = True
+            if value.kind is Kind.STACK:
                 frame = state.frames[value.frame]
                 stack.used(frame, value, parameter.size, world)
                 stack.clobber(frame, value, 0, parameter.size, world)
@@ -272,6 +278,32 @@ def local(insn: Instruction, slot: int, world: World) -> Branch:
         return slot + 1
 
     return believe if sub is not None and sub.is_global else enter
+
+
+def _returned(state: MachineState) -> Fork:
+    """A tail call inside a subprogram succeeded: the other program ran and returned to this one's caller."""
+    twin = state.copy()
+    frame = twin.pop()
+    forget_packet(twin)
+    twin.regs[0] = unknown()
+    return frame.call_slot + 1, twin
+
+
+def legacy_load(insn: Instruction, slot: int, world: World) -> Branch:
+    """LD_ABS and LD_IND: r0 is the packet's bytes, r1 to r5 are lost; where the packet ends, the function returns 0."""
+
+    def full(state: MachineState, forks: list[Fork]) -> int:
+        if len(state.frames) > 1:
+            twin = state.copy()
+            frame = twin.pop()
+            twin.regs[0] = constant(0)
+            forks.append((frame.call_slot + 1, twin))
+        state.regs[0:6] = [None] * 6
+        state.regs[0] = unknown()
+        world.notes.kinds[slot] |= 1
+        return slot + 1
+
+    return full
 
 
 def leave(insn: Instruction, slot: int, world: World) -> Branch:

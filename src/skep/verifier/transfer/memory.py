@@ -191,14 +191,3 @@ def function_slot(insn: Instruction, slot: int, world: World) -> int:
         return next((sub.start for sub in world.functions.values() if sub.name == name), -1)
     distance = insn.imm & 0xFFFF_FFFF
     return slot + 1 + ((distance ^ (1 << 31)) - (1 << 31))
-
-
-def legacy_load(insn: Instruction, slot: int, world: World) -> Full:
-    """LD_ABS and LD_IND: r0 is the packet's bytes; r1 to r5 are lost."""
-
-    def full(state: MachineState) -> None:
-        state.regs[0:6] = [None] * 6
-        state.regs[0] = unknown()
-        world.notes.kinds[slot] |= 1
-
-    return full

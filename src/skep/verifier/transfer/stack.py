@@ -38,31 +38,35 @@ def read(frame: Frame, pointer: Pointer, offset: int, size: int, world: World) -
                 value.shared = True
             return value
         return value
-    return _read_bytes(frame, low, low + size, world)
+    return _read_bytes(frame, low, low + size, world, spill=True)
 
 
-def _read_bytes(frame: Frame, low: int, high: int, world: World) -> Number:
-    """Bytes low..high that are no whole spill: 0 if all are known to be, else anything."""
-    zeros = True
-    zero_spills: list[Number] = []
+def _read_bytes(frame: Frame, low: int, high: int, world: World, *, spill: bool = False) -> Number:
+    """Bytes low..high that are no whole spill: 0 if all are known to be, else anything.
+
+    ``spill``: the bytes of a spilled constant 0 count, where all of them are its (kernel: check_stack_read_fixed_off).
+    """
+    zeros, spilled_zeros = 0, 0
+    source: Number | None = None
     for off in range(low, high):
         index, rest = divmod(-off - 1, 8)
         cell = frame.cell(index)
         if cell is None:
             world.notes.reads_uninit_stack = True
-            zeros = False
             continue
         cell.mark_read()
         kind = cell.types[7 - rest]
         if kind == INVALID:
             world.notes.reads_uninit_stack = True
-        if kind == SPILL and isinstance(cell.value, Number) and cell.value.value == 0:
-            zero_spills.append(cell.value)
-        elif kind != ZERO:
-            zeros = False
-    if zeros:
-        for number in zero_spills:
-            number.rely()
+        elif kind == ZERO:
+            zeros += 1
+        elif kind == SPILL and isinstance(cell.value, Number) and cell.value.value == 0:
+            spilled_zeros += 1
+            source = cell.value
+    if zeros == high - low:
+        return constant(0)
+    if spill and source is not None and spilled_zeros == high - low:
+        source.rely()
         return constant(0)
     return unknown()
 
