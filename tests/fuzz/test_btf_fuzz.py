@@ -69,11 +69,14 @@ def mutated(draw: st.DrawFn, seed: bytes) -> bytes:
     data = bytearray(seed)
     for _ in range(draw(st.integers(1, 6))):
         kind = draw(st.sampled_from(["byte", "word", "cut", "repeat"]))
-        at = draw(st.integers(0, max(len(data) - 4, 0)))
-        if kind == "byte" and data:
+        behind_header = min(draw(st.sampled_from([0, 24, 24, 24])), len(data))
+        at = draw(st.integers(behind_header, max(len(data) - 4, behind_header)))
+        if kind == "byte" and at < len(data):
             data[at] = draw(st.integers(0, 255))
         elif kind == "word":
-            word = draw(st.sampled_from([0, 1, 2, 3, 18, 19, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 4 << 24 | 1, 10 << 24]))
+            word = draw(
+                st.sampled_from([0, 1, 2, 3, 5, 8, 13, 18, 19, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 4 << 24 | 1, 10 << 24])
+            )
             at -= at % 4
             data[at : at + 4] = struct.pack("<I", word)
         elif kind == "cut":

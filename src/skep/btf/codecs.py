@@ -126,6 +126,15 @@ class IntCodec(Codec):
             self.format = letter if signed else letter.upper()
             self._struct = struct.Struct(("<" if self._little else ">") + self.format)
 
+    def encode(self, value: Any) -> bytes:
+        """As Codec.encode; numbers are the most frequent keys, so they take a short way."""
+        if self._struct is not None:
+            try:
+                return self._struct.pack(value)
+            except (struct.error, TypeError):
+                pass  # raw bytes, or a fault to explain
+        return super().encode(value)
+
     def read(self, data: bytes | bytearray | memoryview, offset: int) -> Any:
         if self._struct is not None:
             return self._struct.unpack_from(data, offset)[0]

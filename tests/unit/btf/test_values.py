@@ -7,7 +7,23 @@ import pickle
 import pytest
 
 from skep.btf.reader import parse_btf
-from skep.btf.types import Array, Btf, Enum64, Float, Fwd, Int, Member, Ptr, Struct, Typedef, Union, Void
+from skep.btf.types import (
+    Array,
+    Btf,
+    Datasec,
+    Enum64,
+    Float,
+    Fwd,
+    Int,
+    Member,
+    Ptr,
+    SectionVar,
+    Struct,
+    Typedef,
+    Union,
+    Var,
+    Void,
+)
 from skep.btf.values import codec, to_json
 from skep.btf.writer import encode_btf
 from skep.errors import BtfError, UsageError
@@ -219,6 +235,21 @@ def test_old_bitfields_and_odd_numbers() -> None:
     assert codec(btf, 4).decode(codec(btf, 4).encode("LOW")) == "LOW"
     assert codec(btf, 5).decode(bytes(16)) == bytes(16)
     assert codec(btf, 6).encode(0x010203) == b"\3\2\1"
+
+
+def test_global_data_is_a_struct_of_its_variables() -> None:
+    types = (
+        Void(), Int("int", 4, 32, True), Var("count", 1, 1), Var("count", 1, 0), Var("", 1, 0), Typedef("t", 1),
+        Var("last", 5, 1),
+        Datasec(".bss", 24, tuple(SectionVar(i, o, 4) for i, o in ((2, 0), (3, 4), (4, 8), (6, 20)))),
+    )  # fmt: skip
+    section = codec(Btf(types), 7)
+    value = {"count": 1, "count___2": 2, "last": -3}
+    assert section.decode(section.encode(value)) == value
+    assert section.encode(value)[20:] == b"\xfd\xff\xff\xff"
+    outside = Btf((*types[:6], Var("last", 5, 1), Datasec(".bss", 22, (SectionVar(6, 20, 4),))))
+    with pytest.raises(BtfError, match="lies outside"):
+        codec(outside, 7)
 
 
 @pytest.mark.parametrize(
