@@ -130,7 +130,7 @@ def test_c_that_does_not_compile(skep_cli: Run, tmp_path: Path) -> None:
 REJECTED = """
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
-struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, __u64);
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 1); __type(key, __u32); __type(value, __u64);
 } hits SEC(".maps");
 SEC("xdp") int count(struct xdp_md *ctx)
 {

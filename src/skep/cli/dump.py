@@ -8,11 +8,13 @@ from typing import Any
 import click
 from rich.text import Text
 
+from skep.abi.helpers import HELPERS
 from skep.api import default_target, load, open_object
 from skep.cli.output import console, json_option, print_json, print_notes
 from skep.cli.types import type_option, with_type
 from skep.collection.object import no_such_name
 from skep.isa.disassembler import disassemble
+from skep.isa.instruction import Instruction
 from skep.linker import link
 from skep.model.objects import ObjectSpec
 from skep.model.programs import LinkedProgram
@@ -57,9 +59,13 @@ def listing(program: LinkedProgram) -> list[Text]:
             span = program.lines[slot]
             source = (span.text or "").strip()
             out.append(Text(f"; {source}  @ {span.file}:{span.line}", style="cyan"))
-        out.append(Text(f"{slot:5d}: {disassemble(insn, slot)}"))
+        out.append(Text(f"{slot:5d}: ({insn.opcode:02x}) {_text(insn)}"))
         slot += insn.width
     return out
+
+
+def _text(insn: Instruction) -> str:
+    return disassemble(insn, helper_names=lambda number: HELPERS[number].name if number in HELPERS else None)
 
 
 def _program_json(program: LinkedProgram) -> dict[str, Any]:
@@ -70,7 +76,7 @@ def _program_json(program: LinkedProgram) -> dict[str, Any]:
         insns.append(
             {
                 "insn": slot,
-                "text": disassemble(insn, slot),
+                "text": _text(insn),
                 "file": span.file if span else None,
                 "line": span.line if span else None,
             }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -162,27 +162,32 @@ def _print_result(result: dict[str, Any], out: Path | None) -> None:
 def _print_maps(live: Object) -> None:
     screen = console()
     for name, live_map in live.maps.items():
-        elements = []
-        more = 0
-        for element in live_map.contents():
-            if len(elements) < SHOWN_ELEMENTS:
-                elements.append(element)
-            else:
-                more += 1
-        if not elements:
+        # The elements of an array are always there; those that nobody touched would hide the others.
+        touched = [element for element in live_map.contents() if not _is_zero(element[1])]
+        if not touched:
             continue
         screen.print(f"\nmap {name} ({live_map.type.name.lower()})", style="bold")
         table = Table(box=None, pad_edge=False, show_header=False)
-        for key, value in elements:
+        for key, value in touched[:SHOWN_ELEMENTS]:
             table.add_row(_text(key), _text(value))
         screen.print(table)
-        if more:
-            screen.print(f"  and {more} more (--json shows all)")
+        if len(touched) > SHOWN_ELEMENTS:
+            screen.print(f"  and {len(touched) - SHOWN_ELEMENTS} more (--json shows all)")
     sys.stdout.flush()
+
+
+def _is_zero(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_zero, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_zero, value))
+    return not any(value) if isinstance(value, bytes) else not value
 
 
 def _text(value: Any) -> str:
     plain = json_value(value)
     if isinstance(plain, dict):
         return ", ".join(f"{key}={_text(item)}" for key, item in plain.items())
+    if isinstance(plain, list):
+        return "  ".join(f"{{{_text(item)}}}" if isinstance(item, dict) else _text(item) for item in plain)
     return str(plain).replace("[", r"\[")
