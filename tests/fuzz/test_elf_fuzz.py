@@ -97,3 +97,24 @@ def test_truncations() -> None:
     whole = compile_c(SOURCE)
     for size in random.Random(2).sample(range(len(whole)), 150):
         survive(whole[:size])
+
+
+def test_many_things_of_one_name_take_linear_time() -> None:
+    """20,000 static functions, variables and calls: what is quadratic shows here."""
+    count = 20_000
+    call = bytes([0x85, 0x10, 0, 0]) + (1).to_bytes(4, "little")
+    functions = [("twin", 16 * i, 16, 2, 0, 1) for i in range(count)]
+    variables = [("twin", 4 * i, 4, 1, 0, 2) for i in range(count)]
+    raw = RawElf(
+        [Raw(".text", (call + EXIT) * count + EXIT, flags=CODE), Raw(".data", bytes(4 * count), flags=DATA)],
+        [*functions, *variables, ("last", 16 * count, 8, 2, 1, 1), ("entry", 0, 16, 2, 1, 3)],
+    )
+    raw.sections.append(Raw("xdp", call + EXIT, flags=CODE))
+    raw.relocations = {3: [(0, 1, 10)]}
+    data = raw.build()
+    began = time.monotonic()
+    spec = read_object(data, "many.o")
+    linked = link(spec, "entry", TARGET)
+    assert len(spec.notes) == 1
+    assert len(linked.subprograms) == count + 1
+    assert time.monotonic() - began < 20

@@ -87,9 +87,10 @@ def read_data(elf: ElfFile, types: TypeInfo) -> GlobalData:
                 f"section {section.name} contains {len(pointers)} addresses (the first, at byte {pointers[0].offset}, "
                 f"is that of '{pointers[0].symbol.name}'); a BPF object's data cannot hold addresses of other things"
             )
-        for variable in _variables(elf, types, section):
-            if variables.setdefault(variable.name, variable) is not variable:
-                notes.append(f"variable '{variable.name}' of {section.name} hides behind another of the same name")
+        hidden = {v.name for v in _variables(elf, types, section) if variables.setdefault(v.name, v) is not v}
+        if hidden:
+            shown = ", ".join(sorted(hidden)[:5])
+            notes.append(f"variables of {section.name} hide behind others of the same name: {shown}")
     commons = _place_commons(elf, types, maps, variables)
     return GlobalData(maps, variables, sections, commons, unsupported, tuple(notes))
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from elftools.elf.elffile import ELFFile
+from elftools.elf.relocation import RelocationSection
 
 from skep.errors import ElfError, LinkError
 from skep.linker.calls import lay_out
 from skep.model.objects import ObjectSpec
 from skep.objfile import read_object
+from skep.objfile.elf import STT_SECTION, read_elf
 
 INVALID = {"invalid/badsymsize.o": "O0112", "invalid/invalid-lddw.o": "O0156"}
 
@@ -70,6 +74,28 @@ def _linked_slots(spec: ObjectSpec, program: str) -> int:
         return lay_out(program, function, spec.functions)[-1].end
     except LinkError:
         return sum(insn.width for insn in function.insns)
+
+
+def test_tables_agree_with_pyelftools(corpus: Path) -> None:
+    for path in sorted((corpus / "objects" / "linux").glob("*.o"))[:20] + sorted(
+        (corpus / "objects" / "ovs").glob("*.o")
+    ):
+        data = path.read_bytes()
+        ours, theirs = read_elf(data, path.name), ELFFile(BytesIO(data))
+        sections = list(theirs.iter_sections())
+        assert [(s.name, s.size, s.offset) for s in ours.sections] == [
+            (s.name, s["sh_size"], s["sh_offset"]) for s in sections
+        ]
+        table = theirs.get_section_by_name(".symtab")
+        found = [(s.name, s.value, s.size) for s in ours.symbols if s.type != STT_SECTION]
+        assert found == [
+            (s.name, s["st_value"], s["st_size"]) for s in table.iter_symbols() if s["st_info"]["type"] != "STT_SECTION"
+        ]
+        for index, relocations in ours.relocations.items():
+            (other,) = [s for s in sections if isinstance(s, RelocationSection) and s["sh_info"] == index]
+            assert [(r.offset, r.type, r.symbol.index) for r in relocations] == [
+                (r["r_offset"], r["r_info_type"], r["r_info_sym"]) for r in other.iter_relocations()
+            ]
 
 
 def test_maps_have_types_and_sizes(objects: dict[str, ObjectSpec | ElfError]) -> None:
