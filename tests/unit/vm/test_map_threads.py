@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import random
 import struct
@@ -62,10 +63,8 @@ def test_no_value_is_torn_mixed_up_or_leaked(kind: MapType) -> None:
             n = rng.randrange(200)
             what = rng.random()
             if what < 0.4:
-                try:
+                with contextlib.suppress(MapError):  # full
                     m.update(key_of(n), value_of(n, rng.randrange(1 << 20)))
-                except MapError as error:
-                    assert error.errno in (7, 28)  # full
             elif what < 0.6:
                 m.delete(key_of(n))
             elif what < 0.98:
@@ -96,11 +95,9 @@ def test_queue_gives_every_value_once() -> None:
 
     def work(number: int, go_on: Callable[[], bool]) -> None:
         while go_on():
-            try:
+            with contextlib.suppress(MapError):  # full
                 m.update(b"", struct.pack("<II", number, pushed[number]))
                 pushed[number] += 1
-            except MapError:
-                pass
             value = m.pop(b"")  # type: ignore[attr-defined]
             if value is not None:
                 taken.append(struct.unpack("<Q", value)[0])
