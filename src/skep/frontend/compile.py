@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from skep.diagnostics import Diagnostic, SourceFile
-from skep.errors import CompileError, UsageError
+from skep.errors import CompileError, InputError, UsageError
 from skep.frontend.c import driver, include_paths, vmlinux
 from skep.frontend.c.compiler import Compiler, find_compiler
 from skep.frontend.records import Record, find_record, store_record
@@ -89,7 +89,8 @@ def compile_source(
         deadline_seconds: how long clang may take.
 
     Raises:
-        CompileError: the source cannot be read or compiled, or there is no compiler.
+        CompileError: the source does not compile, or there is no compiler.
+        InputError: the source cannot be read.
         UsageError: a target_cpu or byte_order that does not exist.
         BtfError: ``btf`` is broken.
     """
@@ -246,10 +247,10 @@ def _read_source(name: str) -> bytes:
     return content
 
 
-def _unreadable(name: str, why: str) -> CompileError:
+def _unreadable(name: str, why: str) -> InputError:
     shown = name if len(name) <= 200 else f"{name[:200]}..."
     help_text = "give text as SourceFile(name, text)" if "\n" in name else None
-    return CompileError(Diagnostic("C0005", f"the source {shown!r} cannot be read", why=(why,), help=help_text))
+    return InputError(Diagnostic("C0005", f"the source {shown!r} cannot be read", why=(why,), help=help_text))
 
 
 def _usage(code: str, what: str, help_text: str) -> UsageError:

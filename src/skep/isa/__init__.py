@@ -1,0 +1,1 @@
+"""The instruction set: opcodes, the table of legal encodings (forms), codec, assembler, disassembler, arithmetic."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from skep.diagnostics import Severity, SourceFile
 from skep.errors import BtfError, CompileError, UsageError
 from skep.frontend import compile_c, compile_source
+from skep.frontend.c import compiler
 from skep.frontend.c.compiler import find_compiler
 from skep.frontend.c.depfile import parse_depfile
 from skep.frontend.c.messages import parse_messages
@@ -161,6 +162,22 @@ def test_cache_hit_without_clang(program: pathlib.Path, monkeypatch: pytest.Monk
     assert second.elf == first.elf
     with pytest.raises(AssertionError):
         compile_source(program, cache=False)
+
+
+def test_cache_hit_without_clang_also_for_a_chosen_one(
+    program: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zig = find_compiler().command[0]
+    monkeypatch.setenv("SKEP_CLANG", f"{zig} clang")
+    compile_c(program)
+    compiler._find.cache_clear()  # as in a new process
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    monkeypatch.setattr(subprocess, "run", refuse)
+    assert compile_source(program).from_cache
 
 
 def test_a_changed_include_is_noticed(program: pathlib.Path) -> None:
@@ -360,6 +377,11 @@ def test_an_object_that_is_none(tmp_path: pathlib.Path, monkeypatch: pytest.Monk
     assert errors_of("int x;").diagnostic.code == "C0007"
 
 
+def test_hints() -> None:
+    assert errors_of("bool f(void);").diagnostic.help == "include <stdbool.h>"
+    assert "vmlinux.h" in str(errors_of("#include <bpf/bpf_helpers.h>").diagnostic.help)
+
+
 def test_which_compiler(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_compiler().lib is not None
     for chosen, code in (("/no/such/clang", "C0002"), ("'", "C0002"), (str(tmp_path), "C0002"), ("true", "C0002")):
@@ -372,8 +394,6 @@ def test_which_compiler(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_no_compiler_at_all(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from skep.frontend.c import compiler
-
     monkeypatch.setattr(compiler, "_ziglang", lambda: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     compiler._find.cache_clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.util
 import os
 import pathlib
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 
 from skep.diagnostics import Diagnostic
 from skep.errors import CompileError
+from skep.frontend.cache import read_entry, write_entry
 
 OLDEST_CLANG = 15
 _NEWEST_NAME = 40  # clang-40, clang-39, ... are tried after plain clang
@@ -57,9 +59,10 @@ def _find(chosen: str | None, path: str) -> Compiler:
         executable = shutil.which(name, path=path)
         if executable is None:
             continue
-        version = clang_version((executable,))
+        identity = _identity(executable)
+        version = _known_version((executable,), identity)
         if version is not None and version >= OLDEST_CLANG:
-            return Compiler((executable,), None, _identity(executable))
+            return Compiler((executable,), None, identity)
         too_old.append(f"{executable} is {'no working clang' if version is None else f'clang {version}'}")
     raise CompileError(Diagnostic("C0001", "no clang that can make eBPF was found", why=tuple(too_old), help=_HELP))
 
@@ -74,7 +77,8 @@ def _chosen(chosen: str, path: str) -> Compiler:
     if executable is None:
         raise _unusable(chosen, "there is no such program")
     command = (executable, *words[1:])
-    version = clang_version(command)
+    identity = "\0".join((_identity(executable), *words[1:]))
+    version = _known_version(command, identity)
     if version is None:
         raise _unusable(chosen, "it does not answer --version as clang does")
     if version < OLDEST_CLANG:
@@ -85,7 +89,7 @@ def _chosen(chosen: str, path: str) -> Compiler:
         lib = ziglang.lib if ziglang else None
     elif pathlib.Path(executable).stem == "zig":
         lib = _zig_lib(pathlib.Path(executable).resolve().parent)
-    return Compiler(command, lib, _identity(executable) + " ".join(words[1:]))
+    return Compiler(command, lib, identity)
 
 
 def _unusable(chosen: str, why: str) -> CompileError:
@@ -122,6 +126,18 @@ def _identity(executable: str) -> str:
     except OSError:
         return executable
     return f"{os.path.realpath(executable)}:{status.st_size}:{status.st_mtime_ns}"
+
+
+def _known_version(command: tuple[str, ...], identity: str) -> int | None:
+    """`clang_version`, remembered in the cache: a process for it once, not before every compilation."""
+    key = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()
+    entry = read_entry("compilers", key)
+    if entry is not None and entry.isdigit():
+        return int(entry)
+    version = clang_version(command)
+    if version is not None:
+        write_entry("compilers", key, str(version).encode())
+    return version
 
 
 def clang_version(command: tuple[str, ...]) -> int | None:

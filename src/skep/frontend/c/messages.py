@@ -44,6 +44,11 @@ _HINTS = (
         re.compile(r"unknown type name '__(u|s|be|le)(8|16|32|64)'"),
         'include "vmlinux.h" or <linux/types.h> before <bpf/bpf_helpers.h>',
     ),
+    (re.compile(r"unknown type name 'bool'|undeclared identifier '(?:true|false)'"), "include <stdbool.h>"),
+    (
+        re.compile(r"incomplete (?:definition of )?type|no member named"),
+        "without the BTF of a kernel, vmlinux.h is a trimmed one: compile on the target, or with its BTF",
+    ),
     (
         re.compile(r"No available targets are compatible with triple|unable to create target"),
         "this clang cannot make eBPF: pip install 'skep[clang]'",

@@ -49,6 +49,7 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 10);
 	__ulong(map_extra, 0x1ull << 44);
+	__ulong(other, 1);
 } arena SEC(".maps") __weak;
 
 struct object {

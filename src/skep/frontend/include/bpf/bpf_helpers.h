@@ -15,7 +15,7 @@
 #define __array(name, val) typeof(val) *name[]
 /* An enumerator can hold 64 bits, the dimension of an array cannot. */
 #define __ulong(name, val)                                                                                             \
-	enum { ___bpf_concat(__unique_value, __COUNTER__) = val } name
+	enum { ___bpf_apply(__unique_value, __COUNTER__) = val } name
 
 /* ---- Macro tools ---- */
 
