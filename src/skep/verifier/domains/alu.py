@@ -15,7 +15,7 @@ from skep.verifier.domains.scalar import ANY32, ANY64, S32, S64, U32, U64, Scala
 # The result of one 32-bit operation: value, mask, u32 bounds, s32 bounds.
 _Views32 = tuple[int, int, int, int, int, int]
 
-_CACHE_ENTRIES = 1 << 16
+_CACHE_ENTRIES = 1 << 14  # about 20 MB when full
 _cache: dict[tuple[int, int, Scalar, Scalar], Scalar] = {}
 
 

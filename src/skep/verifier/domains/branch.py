@@ -22,7 +22,7 @@ class Split(NamedTuple):
     fallthrough: Operands | None
 
 
-_CACHE_ENTRIES = 1 << 16
+_CACHE_ENTRIES = 1 << 14  # about 20 MB when full
 _cache: dict[tuple[int, int, Scalar, Scalar], Split] = {}
 
 
