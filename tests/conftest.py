@@ -62,7 +62,7 @@ def skep_cli(tmp_path: Path) -> Run:
 @pytest.fixture
 def kernel() -> None:
     """For tests that ask the running Linux: skips where bpf(2) is not allowed, fails where it should be."""
-    from skep.kernel.syscall import is_allowed
+    from skep.kernel.bpf.programs import is_allowed
 
     if not is_allowed():
         if os.environ.get("SKEP_EXPECT_KERNEL"):

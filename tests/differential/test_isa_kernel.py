@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import random
 import re
 import struct
@@ -18,11 +16,12 @@ from skep.isa.codec import encode
 from skep.isa.disassembler import disassemble
 from skep.isa.forms import FORMS, Form, explain_illegal, find_form
 from skep.isa.instruction import Instruction, slots
-from skep.kernel import syscall
+from skep.kernel.bpf import programs
+from skep.kernel.bpf.call import BpfCallError
 
 pytestmark = [
     pytest.mark.kernel,
-    pytest.mark.skipif(not syscall.is_allowed(), reason="loading programs needs Linux with CAP_BPF"),
+    pytest.mark.skipif(not programs.is_allowed(), reason="loading programs needs Linux with CAP_BPF"),
 ]
 
 _LINE = re.compile(r"^(\d+): (\([0-9a-f]{2}\) .*?)(?:\s+;.*)?$")
@@ -50,13 +49,12 @@ _NOT_HERE = {
 
 def full_log(code: bytes) -> str:
     """Every instruction, also of accepted programs: log level 2."""
-    buffer = ctypes.create_string_buffer(1 << 16)
-    attr, _keep = syscall._load_attr(ProgType.SOCKET_FILTER, code, "GPL", "", 0, 0, buffer, 2)
     try:
-        os.close(syscall.call(syscall.Command.PROG_LOAD, attr))
-    except syscall.BpfCallError as error:
-        pytest.fail(f"{error}\n{buffer.value.decode()}")
-    return buffer.value.decode()
+        program, log = programs.load(programs.LoadRequest(ProgType.SOCKET_FILTER, code), programs.LOG_ALL)
+    except BpfCallError as error:
+        pytest.fail(f"{error}\n{error.log}")
+    program.close()
+    return log
 
 
 def line_for(name: str, text: str) -> str:
@@ -132,8 +130,8 @@ def test_both_refuse(insn: Instruction) -> None:
     text = "r1 = 1\nr2 = 2\n*(u64 *)(r10 -8) = 0\nr6 = 0"
     tail = assemble("r0 = 0\nexit")
     code = encode((*assemble(text)[:3], insn, *tail))
-    with pytest.raises(syscall.BpfCallError) as caught:
-        syscall.load_program(ProgType.SOCKET_FILTER, code)
+    with pytest.raises(BpfCallError) as caught:
+        programs.load(programs.LoadRequest(ProgType.SOCKET_FILTER, code))
     assert caught.value.errno == 22
 
 
@@ -175,11 +173,13 @@ def test_the_machine_computes_what_we_compute() -> None:
         lines.append(
             f"r4 = *(u64 *)(r2 +0)\nr5 = *(u64 *)(r2 +8)\n{disassemble(insn)}\n*(u64 *)(r2 +{16 + 8 * index}) = r4"
         )
-    program, _ = syscall.load_program(ProgType.XDP, encode(assemble("\n".join([*lines, "out: r0 = 2\nexit"]))))
+    code = encode(assemble("\n".join([*lines, "out: r0 = 2\nexit"])))
+    program, _ = programs.load(programs.LoadRequest(ProgType.XDP, code))
     with program:
         for _ in range(300):
             a, b = (corner_or_noise(randomness) for _ in range(2))
-            run = syscall.run_program(program, struct.pack("<QQ", a, b) + bytes(size - 16))
+            data = struct.pack("<QQ", a, b) + bytes(size - 16)
+            run = programs.test_run(program.number, programs.RunRequest(data, data_out_size=size))
             results = struct.unpack(f"<{len(operations)}Q", run.data[16:size])
             for insn, result in zip(operations, results, strict=True):
                 assert result == arithmetic.evaluate(insn, a, b), f"{disassemble(insn)} with r4 = {a:#x}, r5 = {b:#x}"
