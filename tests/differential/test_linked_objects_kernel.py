@@ -58,7 +58,7 @@ def load_all(folder: Path) -> list[tuple[str, str, str, str]]:
     """(object, section, function, verdict) for each row that the kernel accepted."""
     results = []
     specs: dict[str, ObjectSpec] = {}
-    kernel = _Kernel()
+    kernel = Kernel()
     target = Target("kernel", (6, 18, 0), btf=parse_btf(VMLINUX.read_bytes()) if VMLINUX.exists() else None)
     for row in json.loads((folder / "manifest.json").read_text()):
         if row["verdict"] != "accepted":
@@ -84,7 +84,7 @@ def _linked(spec: ObjectSpec, row: dict[str, Any], target: Target) -> LinkedProg
     return link(replace(spec, license="GPL"), program.name, target)
 
 
-class _Kernel:
+class Kernel:
     """bpf(2), as little of it as is needed."""
 
     def __init__(self) -> None:

@@ -29,8 +29,8 @@ from skep.btf.types import (
     Volatile,
 )
 
-_EXTERN: Final = 2
-_GLOBAL: Final = 1
+_ALIGNMENT: Final = 16
+_ONCE: Final = frozenset({"license", "version"})  # the same in all objects
 Ids = Sequence[int]
 
 
@@ -74,13 +74,12 @@ class TypeMerger:
         self.sections: dict[str, list[SectionVar]] = {}
         self.ends: dict[str, int] = {}
 
-    def add(self, btf: Btf, bases: Mapping[str, int], defined: frozenset[str]) -> Ids:
+    def add(self, btf: Btf, bases: Mapping[str, int]) -> Ids:
         """Add a set.
 
         Args:
             btf: the set; without base.
             bases: section name -> where this object's part starts in the merged section, bytes.
-            defined: names that some object defines: externs of these names count as definitions.
 
         Returns:
             The new id of every old one (0 for sections).
@@ -101,25 +100,21 @@ class TypeMerger:
                 self.types.append(found)
         for new_id, found in fresh:
             renumber = _RENUMBER.get(type(found))
-            changed = renumber(found, ids) if renumber is not None else found
-            if isinstance(changed, Var) and changed.linkage == _EXTERN and changed.name in defined:
-                changed = replace(changed, linkage=_GLOBAL)
-            self.types[new_id] = changed
+            self.types[new_id] = renumber(found, ids) if renumber is not None else found
         for found in btf:
             if isinstance(found, Datasec):
-                self._add_section(btf, found, ids, bases.get(found.name, 0))
+                self._add_section(found, ids, bases.get(found.name))
         return ids
 
-    def _add_section(self, btf: Btf, section: Datasec, ids: Ids, base: int) -> None:
+    def _add_section(self, section: Datasec, ids: Ids, base: int | None) -> None:
+        end = self.ends.get(section.name)
+        if end is not None and section.name in _ONCE:
+            return
+        if base is None:  # no global data, such as .maps: parts only must not overlap
+            base = -(-(end or 0) // _ALIGNMENT) * _ALIGNMENT
         entries = self.sections.setdefault(section.name, [])
-        names = {getattr(self.types[entry.type], "name", "") for entry in entries}
-        for entry in section.entries:
-            var = btf[entry.type]
-            is_extern = isinstance(var, Var | Func) and var.linkage == _EXTERN
-            if is_extern and (var.name in names or section.name == ".maps"):
-                continue  # declared by several objects, or declared here and defined elsewhere
-            entries.append(SectionVar(ids[entry.type], base + entry.offset, entry.size))
-        self.ends[section.name] = max(self.ends.get(section.name, 0), base + section.size)
+        entries.extend(SectionVar(ids[entry.type], base + entry.offset, entry.size) for entry in section.entries)
+        self.ends[section.name] = max(end or 0, base + section.size)
 
     def finish(self) -> Btf:
         """The merged set, sections at its end."""

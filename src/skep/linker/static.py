@@ -156,7 +156,7 @@ class _Joiner:
         for part in self.parts:
             if part.spec.btf is not None:
                 has_types = True
-                part.ids = merger.add(part.spec.btf, part.bases, frozenset(self.owners))
+                part.ids = merger.add(part.spec.btf, part.bases)
         plain = Btf(tuple(merger.types), byte_order=merger.byte_order)
         for part in self.parts:
             for extern in part.spec.externs.values():

@@ -25,6 +25,8 @@ from skep.objfile.elf import (
     Section,
     broken,
 )
+from skep.objfile.extern_types import without_externs
+from skep.objfile.maps import SECTION as MAPS_SECTION
 from skep.objfile.typeinfo import LINKAGE_EXTERN, TypeInfo, with_changes
 
 KCONFIG: Final = ".kconfig"
@@ -49,11 +51,14 @@ class GlobalData:
 
 @dataclass(frozen=True, slots=True)
 class Externs:
-    """Externs by name, the map that holds the values of ``.kconfig``, and the types with its layout written in."""
+    """Externs by name, the map that holds the values of ``.kconfig``, the names of maps that are declared only, and the
+    types with the layout of ``.kconfig`` written in and externs made acceptable.
+    """
 
     externs: Mapping[str, ExternSpec]
     kconfig: MapSpec | None
     btf: Btf | None
+    maps: frozenset[str] = frozenset()
 
 
 def is_data_section(section: Section) -> bool:
@@ -177,7 +182,10 @@ def read_externs(elf: ElfFile, types: TypeInfo) -> Externs:
         else:
             raise broken("O0142", f"{elf.name}: section .ksyms lists something that is neither variable nor function")
     kconfig, btf = _lay_out_kconfig(elf, types, weak, externs)
-    return Externs(externs, kconfig, btf)
+    declared = (types.btf[entry.type] for entry in _entries(types, MAPS_SECTION))
+    maps = frozenset(var.name for var in declared if isinstance(var, Var) and var.linkage == LINKAGE_EXTERN)
+    btf = without_externs(btf) if btf is not None else None
+    return Externs(externs, kconfig.replace(btf=btf) if kconfig is not None else None, btf, maps)
 
 
 def is_typeless(btf: Btf, type_id: int) -> bool:

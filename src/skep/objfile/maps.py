@@ -18,7 +18,7 @@ from skep.diagnostics import Diagnostic
 from skep.errors import ElfError, UnsupportedError
 from skep.model.maps import MapSpec, Pinning, Slot
 from skep.objfile.elf import STT_FUNC, STT_SECTION, ElfFile, Relocation, Section, broken
-from skep.objfile.typeinfo import LINKAGE_EXTERN, TypeInfo
+from skep.objfile.typeinfo import TypeInfo
 
 SECTION: Final = ".maps"
 MAPS_OF_MAPS: Final = frozenset({MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS})
@@ -29,11 +29,10 @@ _PINNING: Final = {0: Pinning.NONE, 1: Pinning.BY_NAME}
 
 @dataclass(frozen=True, slots=True)
 class DeclaredMaps:
-    """Maps by name, the places where they are defined, and the names that are declared here but defined elsewhere."""
+    """Maps by name, and the places where they are defined."""
 
     specs: Mapping[str, MapSpec]
     places: Mapping[tuple[int, int], str]
-    externs: frozenset[str] = frozenset()
 
 
 def read_maps(elf: ElfFile, types: TypeInfo) -> DeclaredMaps:
@@ -55,20 +54,16 @@ def read_maps(elf: ElfFile, types: TypeInfo) -> DeclaredMaps:
         )
     specs: dict[str, MapSpec] = {}
     places: dict[tuple[int, int], str] = {}
-    externs = set()
     for entry in datasec.entries:
         var = types.btf[entry.type] if entry.type < len(types.btf) else None
         if not isinstance(var, Var):
             raise broken("O0121", f"{elf.name}: section .maps contains something that is not a variable")
-        if var.linkage == LINKAGE_EXTERN:
-            externs.add(var.name)
-            continue
         if var.name in specs:
             raise broken("O0121", f"{elf.name}: map '{var.name}' is defined twice")
         if section is not None:
             places[section.index, entry.offset] = var.name
         specs[var.name] = _Declaration(elf, types.btf, var.name).read(var.type)
-    return DeclaredMaps(specs, places, frozenset(externs))
+    return DeclaredMaps(specs, places)
 
 
 class _Declaration:
@@ -262,7 +257,7 @@ def fill_slots(
         name: spec.replace(slots=tuple(sorted(slots[name], key=lambda slot: slot.index))) if name in slots else spec
         for name, spec in maps.specs.items()
     }
-    return DeclaredMaps(specs, maps.places, maps.externs)
+    return DeclaredMaps(specs, maps.places)
 
 
 def _owner(elf: ElfFile, starts: list[tuple[int, str]], relocation: Relocation) -> tuple[str, int]:

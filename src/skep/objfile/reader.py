@@ -63,7 +63,7 @@ def read_object(data: bytes, name: str) -> ObjectSpec:
         functions=names,
         commons=data_maps.commons,
     )
-    functions = read_functions(elf, types, places, Resolver(elf, layout, externs.externs, declared.externs))
+    functions = read_functions(elf, types, places, Resolver(elf, layout, externs.externs, externs.maps))
     programs = find_programs(places, functions)
     maps = {**declared.specs, **legacy.specs, **data_maps.maps}
     if externs.kconfig is not None:
