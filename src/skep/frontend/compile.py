@@ -106,8 +106,27 @@ def compile_source(
         "-fno-color-diagnostics", "-fno-caret-diagnostics", "-fdiagnostics-print-source-range-info",
         "-fno-crash-diagnostics",
     )  # fmt: skip
+    try:
+        return _cached(source, tuple(flags), options, btf, cache, deadline_seconds)
+    except OSError as error:
+        raise CompileError(
+            Diagnostic(
+                "C0006", "the working directory or the place for temporary files cannot be used", why=(str(error),)
+            )
+        ) from error
+
+
+def _cached(
+    source: Source,
+    flags: tuple[str, ...],
+    options: tuple[str, ...],
+    btf: bytes | None,
+    cache: bool,
+    deadline_seconds: float,
+) -> Compiled:
+    """From the cache, else compiled and stored there."""
     compiler = find_compiler()
-    with _input(source, tuple(flags)) as given:
+    with _input(source, flags) as given:
         key = _key(given, options, compiler, btf)
         if cache and (record := find_record(key, given.directory)) is not None:
             return Compiled(record.elf, record.warnings, True)

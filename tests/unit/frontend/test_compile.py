@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skep.diagnostics import Severity, SourceFile
-from skep.errors import BtfError, CompileError, UsageError
+from skep.errors import BtfError, CompileError, InputError, UsageError
 from skep.frontend import compile_c, compile_source
 from skep.frontend.c import compiler
 from skep.frontend.c.compiler import find_compiler
@@ -56,7 +56,7 @@ def compile_or_codes(source: SourceFile | pathlib.Path | str, **options: object)
     """Codes of the diagnostics; empty when it compiles to an object."""
     try:
         compiled = compile_c(source, **options)  # type: ignore[arg-type]
-    except CompileError as error:
+    except (CompileError, InputError) as error:
         return {diagnostic.code for diagnostic in error.diagnostics}
     assert compiled.startswith(b"\x7fELF")
     return set()
@@ -293,7 +293,7 @@ def test_strange_names_of_texts(name: str) -> None:
 
 @pytest.mark.parametrize("bad", ["missing.c", ".", "/dev/null", "/dev/zero", "x\0y", "int main() {\n}", "n" * 5000])
 def test_sources_that_cannot_be_read(bad: str) -> None:
-    with pytest.raises(CompileError) as caught:
+    with pytest.raises(InputError) as caught:
         compile_c(bad)
     assert caught.value.diagnostic.code == "C0005"
 
@@ -314,6 +314,17 @@ def test_an_include_of_itself() -> None:
 def test_flags_that_make_no_object() -> None:
     assert errors_of("int x;", flags=("-S",)).diagnostic.code == "C0007"
     assert errors_of("int x;", flags=("-nonsense-flag",)).diagnostic.span is None
+
+
+def test_places_that_are_gone(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert compile_or_codes("x.c") == {"C0006"}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(gone))
+    assert compile_or_codes(SourceFile("x.c", "int x;")) == {"C0006"}
 
 
 def test_wrong_options() -> None:
