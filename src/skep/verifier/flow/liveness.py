@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from skep.isa import opcodes as op
-from skep.isa.forms import registers_read, registers_written
 from skep.isa.instruction import Instruction
 from skep.verifier.flow.cfg import Extent, Flow
+from skep.verifier.flow.effects import effect
 
 _CALL = op.JMP | op.CALL
 _CALL_REGISTER = op.JMP | op.CALL | op.X
@@ -42,10 +42,7 @@ def _effect(insn: Instruction | None, helper_arguments: Mapping[int, int]) -> tu
         return ((1 << count + 1) - 1) & _ARGUMENTS, _CALLER_SAVED
     if insn.opcode == _CALL_REGISTER:
         return _ARGUMENTS | 1 << insn.dst, _CALLER_SAVED
-    read = sum(1 << reg for reg in registers_read(insn))
-    if insn.opcode & op.CLASS_MASK == op.LD and insn.opcode != op.LD_IMM64:
-        return read, _CALLER_SAVED
-    return read, sum(1 << reg for reg in registers_written(insn))
+    return effect(insn)[1:]
 
 
 def _settle(extent: Extent, flow: Flow, effects: list[tuple[int, int]], live: list[int]) -> None:

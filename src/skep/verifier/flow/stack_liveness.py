@@ -8,9 +8,9 @@ may have gone through memory, every cell is live: the answer is always on the sa
 from __future__ import annotations
 
 from skep.isa import opcodes as op
-from skep.isa.forms import find_form, registers_written
 from skep.isa.instruction import Instruction
 from skep.verifier.flow.cfg import Extent, Flow
+from skep.verifier.flow.effects import effect
 
 CELLS = 64  # of 8 bytes: MAX_BPF_STACK
 ALL = (1 << CELLS) - 1
@@ -77,7 +77,7 @@ def _find_places(extent: Extent, flow: Flow, escapes: bool) -> dict[int, _Places
         at = entry[start]
         for slot in range(start, ends[start]):
             insn = flow.code[slot]
-            if insn is not None and find_form(insn) is not None:  # no path gets past an illegal instruction
+            if insn is not None and effect(insn).form is not None:  # no path gets past an illegal instruction
                 found[slot] = at
                 at = _step(insn, at, escapes)
         for successor in after[start]:
@@ -90,10 +90,11 @@ def _find_places(extent: Extent, flow: Flow, escapes: bool) -> dict[int, _Places
 
 
 def _step(insn: Instruction, at: _Places, escapes: bool) -> _Places:
-    written = registers_written(insn)
-    if not written:
+    bits = effect(insn).writes
+    if not bits:
         return at
     changed = list(at)
+    written = [reg for reg in range(10) if bits >> reg & 1]
     for reg in written:
         changed[reg] = None
     dst, old = insn.dst, at[insn.dst]
@@ -134,7 +135,7 @@ def _effect(insn: Instruction | None, at: _Places, callbacks: bool) -> tuple[int
         return 0, 0
     place = at[insn.dst]
     if insn.opcode & op.MODE_MASK == op.ATOMIC:
-        form = find_form(insn)
+        form = effect(insn).form
         base = at[insn.src] if form is not None and form.reads == ("src",) else place  # load_acquire reads from src
         return _cells(base, insn.off, _size(insn)), 0
     if isinstance(place, int) and _size(insn) == 8 and (place + insn.off) % 8 == 0:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from skep.isa import opcodes as op
-from skep.isa.forms import explain_illegal, find_form
+from skep.isa.forms import explain_illegal
 from skep.isa.instruction import Instruction, slots
 from skep.verifier.flow.cfg import call_target, function_target, is_jump, jump_target
 from skep.verifier.flow.cycles import deepest_chain
+from skep.verifier.flow.effects import effect
 
 MAX_FRAMES = 8  # MAX_CALL_FRAMES
 MAX_SUBPROGRAMS = 256  # BPF_MAX_SUBPROGS
@@ -24,6 +25,7 @@ MAX_SLOTS = 1_000_000  # BPF_COMPLEXITY_LIMIT_INSNS
 
 Code = Sequence[Instruction | None]
 
+_FRAME_POINTER = 1 << 10
 _GOTOX = op.JMP | op.JA | op.X  # a jump through a table (Linux 6.19): where it goes is not in the text
 
 
@@ -106,7 +108,7 @@ def local_faults(insns: Sequence[Instruction], masked_shifts: bool = False) -> d
 
 
 def _local_fault(insn: Instruction, slot: int, masked_shifts: bool) -> StructureViolation | None:
-    form = find_form(insn)
+    form, _, writes = effect(insn)
     if form is None:
         kernel = explain_illegal(insn)
         if kernel.startswith("unknown"):
@@ -117,7 +119,7 @@ def _local_fault(insn: Instruction, slot: int, masked_shifts: bool) -> Structure
             name = {op.NEG: "NEG", op.MOV: "MOV"}.get(insn.opcode & op.CODE_MASK, "ALU")
             kernel = f"BPF_{name} uses reserved fields"
         return StructureViolation(Flaw.RESERVED_FIELD, slot, kernel)
-    if any(_register(name, insn) == 10 for name in form.writes):
+    if writes & _FRAME_POINTER:
         return StructureViolation(Flaw.FRAME_POINTER, slot, "frame pointer is read only")
     klass = insn.opcode & op.CLASS_MASK
     if klass not in (op.ALU, op.ALU64) or insn.opcode & op.SOURCE_MASK != op.K:
@@ -130,10 +132,6 @@ def _local_fault(insn: Instruction, slot: int, masked_shifts: bool) -> Structure
         values = {"amount": insn.imm, "width": width}
         return StructureViolation(Flaw.SHIFT_AMOUNT, slot, f"invalid shift {insn.imm}", values)
     return None
-
-
-def _register(name: str, insn: Instruction) -> int:
-    return 0 if name == "r0" else insn.dst if name == "dst" else insn.src
 
 
 def _subprogram_starts(code: Code, names: Mapping[str, int]) -> tuple[list[int], list[StructureViolation]]:
@@ -159,7 +157,7 @@ def _bad_opcodes(code: Code, _starts: list[int], _names: Mapping[str, int]) -> l
     """Opcodes that do not exist, and forms that are checked before any path is followed."""
     bad = []
     for slot, insn in enumerate(code):
-        if insn is None or (find_form(insn) is not None and insn.opcode != _GOTOX):
+        if insn is None or (insn.opcode != _GOTOX and effect(insn).form is not None):
             continue
         kernel = f"unknown opcode {insn.opcode:02x}" if insn.opcode == _GOTOX else explain_illegal(insn)
         if kernel.startswith("unknown opcode"):
