@@ -12,6 +12,7 @@ from skep.isa.instruction import Instruction, slots
 from skep.model.programs import LinkedProgram
 from skep.verifier.explain.catalogue import BY_RULE
 from skep.verifier.explain.entry import fill
+from skep.verifier.explain.names import dereferenced, harmless_result
 from skep.verifier.explain.slice import makers
 from skep.verifier.flow.structure import StructureViolation
 from skep.verifier.requirements.kinds import Rule, Violation
@@ -134,9 +135,12 @@ def _known(
     values: Mapping[str, object] = violation.values
     known = {key: _as_text(value) for key, value in values.items() if value is not None and value != ""}
     known["prog_type"] = linked.prog_type.name.lower()
+    known["harmless"] = harmless_result(linked.prog_type)
+    name = dereferenced(find_span(linked, violation.slot))
+    known["variable"] = name or "value"
     reg = violation.reg if isinstance(violation, Violation) else None
     if reg is not None:
-        known |= {"reg": f"r{reg}", "number": str(reg)}
+        known |= {"reg": f"r{reg}", "number": str(reg), "subject": f"{name} (r{reg})" if name else f"r{reg}"}
         known |= _history(linked, code, trace, reg)
     path = _path(linked, trace)
     if path:

@@ -10,6 +10,7 @@ from skep.isa.assembler import assemble
 from skep.isa.instruction import slots
 from skep.model.programs import LinkedProgram, Subprogram
 from skep.model.target import Target
+from skep.verifier.explain.names import dereferenced
 from skep.verifier.explain.rules import diagnose, find_span, phrase
 from skep.verifier.explain.slice import makers
 from skep.verifier.flow.structure import Flaw, StructureViolation
@@ -72,9 +73,9 @@ error[V0301]: the value from map 'hits' is used before it is checked for NULL
   --> count.bpf.c:17:5, in program 'count'
    |
 17 |     *counter += 1;
-   |     ^ r6 is map_value_or_null here (instruction 7: r1 = *(u64 *)(r6 +0))
+   |     ^ counter (r6) is map_value_or_null here (instruction 7: r1 = *(u64 *)(r6 +0))
    = why: bpf_map_lookup_elem() at line 15 returns NULL when the key is absent
-   = help: test it first:  if (!value) return 0;
+   = help: test it first:  if (!counter) return XDP_PASS;
    = kernel says: R6 invalid mem access 'map_value_or_null'"""
     )
 
@@ -160,3 +161,20 @@ def test_makers_skip_callees() -> None:
     path = [0, 1, 2, 5, 6, 7, 3, 4]
     assert makers(code, path, 6) == [0]
     assert makers(code, path[:7], 0) == [6, 5]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("    *counter += 1;", "counter"),
+        ("    if (eth->h_proto == bpf_htons(0x0800))", "eth"),
+        ("    value->counters[ctx->ingress_ifindex]++;", None),  # value, or counters: not sure
+        ("    return a->x + b->y;", None),
+        ("    total = count * 3;", None),
+        ("    x = *(__u32 *)data;", "data"),
+        ('    bpf_printk("*p", 1); // q->r', None),
+        ("    return ctx->mark;", None),
+    ],
+)
+def test_guessed_names(text: str, name: str | None) -> None:
+    assert dereferenced(Span("a.c", 1, 5, 0, text)) == name
