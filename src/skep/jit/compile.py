@@ -11,10 +11,11 @@ from skep.errors import InternalError
 from skep.jit.cache import cache_key, read_cached, write_cached
 from skep.jit.library import ENTRY, prepared_text, read_library
 from skep.jit.module import INTRINSICS, Module, build_module
+from skep.jit.specialise import specialise
 from skep.jit.unit import Rows, map_symbol
 from skep.model.programs import VerifiedProgram
 
-CACHE_VERSION = "1"
+CACHE_VERSION = "2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,10 @@ def _whole_text(module: Module, runtime: bytes | None, exports: tuple[str, ...])
             raise InternalError(f"{symbol} is named by a table of natives, but is not in the runtime")
         if function.type != prototype:
             raise InternalError(f"{symbol} is {function.type} in the runtime, but a table of natives says {prototype}")
-    return module.text + library.closure([*module.declared, *loops], INTRINSICS)
+    text, copies = specialise(module.text, library)
+    used = [symbol for symbol in module.declared if f"@{symbol}(" in text]
+    # The library comes first: LLVM wants to know structures before they are used.
+    return library.closure([*used, *library.uses_of(copies), *loops], INTRINSICS) + copies + text
 
 
 def compile_program(
@@ -147,7 +151,11 @@ def load_code(
         host: addresses of the runtime's functions that are not compiled with each program (libc is found without).
     """
     symbols = {map_symbol(name): map_addresses[name] for name in code.module.maps}
-    called = {name: address for name, address in host.items() if name.encode() in code.object_code}
+    called = {
+        name: address
+        for name, address in host.items()
+        if name not in code.exports and name.encode() in code.object_code
+    }
     return NativeProgram(llvm.link_object(code.object_code, called | symbols, code.exports), code, runtime)
 
 

@@ -57,6 +57,10 @@ class Library:
         """Functions that programs call in the runtime of the process."""
         return tuple(name for name, function in self.functions.items() if function.outlined)
 
+    def uses_of(self, text: str) -> list[str]:
+        """Functions of the runtime that a piece of IR names."""
+        return [name for name in sorted(set(_NAME.findall(text))) if name in self.functions]
+
     def closure(self, names: Iterable[str], already: Iterable[str] = ()) -> str:
         """IR text of these functions and all that they use.
 

@@ -1,6 +1,7 @@
 """Native rows: how a call of a helper becomes a call of a C function of the linked bitcode.
 
-The vm owns the table of rows (``skep.vm.helpers.table``); the JIT reads rows and knows nothing of helpers. Both meet here.
+The vm owns the table of rows (``skep.vm.helpers.table``); the JIT reads rows and knows nothing of helpers. They meet
+here.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ PARAM_TOKENS = frozenset(
         "run",  # struct skep_run *: this run's state
         "ctx",  # pointer: the context the program was called with
         "map",  # struct skep_map *: the map in the register that the helper's signature says is the map (r1 or r2)
-        "key_size",  # i32 constants from the MapSpec; 0: not known, the C code reads the map's header. For a map that is
-        # known only by its template (an inner map), max_entries and map_flags must be 0: inner maps may differ in them
+        "key_size",  # i32 constants from the MapSpec; 0: not known, the C code reads the map's header. For a map known
+        # only by its template (an inner map), max_entries and map_flags must be 0: inner maps may differ in them
         "value_size",
         "max_entries",
         "map_flags",
