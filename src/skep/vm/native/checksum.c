@@ -21,18 +21,22 @@ static INLINE u32 csum_partial(const u8 *p, u64 size, u32 seed)
         memcpy(&word, p, 4);
         sum += word;
     }
+    if (size) {
+        u32 word = 0;
+        for (u64 i = 0; i < size; i++)
+            word |= (u32)p[i] << (8 * i);
+        sum += word;
+    }
     sum = (sum & 0xffffffffu) + (sum >> 32);
     return (u32)(sum + (sum >> 32));
 }
 
-/* bpf_csum_diff(): since 6.13 folded to 16 bits on every architecture. */
+/* bpf_csum_diff(): since 6.13 folded to 16 bits on every architecture, and of any size. */
 NOINLINE s64 skep_csum_diff(const u8 *from, u64 from_size, const u8 *to, u64 to_size, u64 seed)
 {
     u32 sum;
     from_size &= 0xffffffffu;
     to_size &= 0xffffffffu;
-    if ((from_size | to_size) & 3)
-        return -EINVAL;
     if (from_size && to_size)
         sum = csum_add(csum_partial(to, to_size, (u32)seed), ~csum_partial(from, from_size, 0));
     else if (to_size)

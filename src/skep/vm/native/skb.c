@@ -251,12 +251,22 @@ INLINE s64 skep_set_hash(struct skep_run *run, u64 hash)
     return 0;
 }
 
+/* skb_protocol(skb, true): the protocol behind VLAN tags in the packet. The network header does not move with it. */
+static u32 inner_protocol(struct skep_run *run)
+{
+    u32 proto = skb_of(run)->protocol;
+    for (u64 at = ETH_HLEN + 2; is_vlan(proto) && at + 2 <= packet_length(run); at += 4)
+        proto = (u32)run->data[at] | (u32)run->data[at + 1] << 8;
+    return proto;
+}
+
 /* bpf_skb_ecn_set_ce(): 1 if the packet says "congestion experienced" now. */
 NOINLINE s64 skep_skb_ecn_set_ce(struct skep_run *run)
 {
     u8 *ip = run->data + run->net;
     u64 left = packet_length(run) > run->net ? packet_length(run) - run->net : 0;
-    if (skb_of(run)->protocol == PROTO_IP && left >= 20) {
+    u32 proto = inner_protocol(run);
+    if (proto == PROTO_IP && left >= 20) {
         if (!(ip[1] & 3))
             return 0;
         u16 old = (u16)(ip[0] | ip[1] << 8);
@@ -264,7 +274,7 @@ NOINLINE s64 skep_skb_ecn_set_ce(struct skep_run *run)
         csum_replace(ip + 10, old, (u16)(ip[0] | ip[1] << 8), 2);
         return 1;
     }
-    if (skb_of(run)->protocol == PROTO_IPV6 && left >= 40) {
+    if (proto == PROTO_IPV6 && left >= 40) {
         if (!(ip[1] & 0x30))
             return 0;
         ip[1] |= 0x30;
@@ -273,13 +283,14 @@ NOINLINE s64 skep_skb_ecn_set_ce(struct skep_run *run)
     return 0;
 }
 
-/* bpf_skb_set_tstamp(): type 0 (real time) only takes the time away, 1 (monotonic delivery time) sets it. */
+/* bpf_skb_set_tstamp(): type 0 real time, 1 monotonic, 2 TAI; the last two want a time. */
 NOINLINE s64 skep_skb_set_tstamp(struct skep_run *run, u64 tstamp, u64 type)
 {
     struct __sk_buff *skb = skb_of(run);
+    type &= 0xffffffffu;
     if (skb->protocol != PROTO_IP && skb->protocol != PROTO_IPV6)
         return -EOPNOTSUPP;
-    if (type > 1 || (type == 0 ? tstamp != 0 : tstamp == 0))
+    if (type > 2 || (type && !tstamp))
         return -EINVAL;
     skb->tstamp = tstamp;
     skb->tstamp_type = (u8)type;

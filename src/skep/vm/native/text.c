@@ -271,6 +271,7 @@ NOINLINE s64 skep_strtol(const u8 *text, u64 size, u64 flags, s64 *result)
 {
     u64 value;
     int negative;
+    *result = 0;
     s64 used = parse_number(text, size, flags, &value, &negative);
     if (used < 0)
         return used;
@@ -284,6 +285,7 @@ NOINLINE s64 skep_strtoul(const u8 *text, u64 size, u64 flags, u64 *result)
 {
     u64 value;
     int negative;
+    *result = 0;
     s64 used = parse_number(text, size, flags, &value, &negative);
     if (used < 0)
         return used;
