@@ -58,7 +58,7 @@ def compile_c(
     target_cpu: str = "v3",
     flags: Sequence[str] = (),
     byte_order: str = "little",
-    btf: bytes | None = None,
+    btf: vmlinux.Types = None,
     cache: bool = True,
 ) -> bytes:
     """Compile restricted C to ELF bytes; see `compile_source`, which also gives the warnings."""
@@ -71,7 +71,7 @@ def compile_source(
     target_cpu: str = "v3",
     flags: Sequence[str] = (),
     byte_order: str = "little",
-    btf: bytes | None = None,
+    btf: vmlinux.Types = None,
     cache: bool = True,
     architecture: str | None = None,
     deadline_seconds: float = DEADLINE_SECONDS,
@@ -83,7 +83,8 @@ def compile_source(
         target_cpu: instruction set version, v1 to v4.
         flags: more flags for clang, after ours.
         byte_order: "little" or "big".
-        btf: types of the target kernel, for ``#include "vmlinux.h"``; None: the trimmed header that we carry.
+        btf: types of the target kernel, for ``#include "vmlinux.h"``, or a function that fetches them when needed;
+            None: the trimmed header that we carry.
         cache: look into the cache, and store the result there.
         architecture: the machine that is traced, as in -D__TARGET_ARCH_x86; None: this one.
         deadline_seconds: how long clang may take.
@@ -107,7 +108,7 @@ def compile_source(
         "-fno-crash-diagnostics",
     )  # fmt: skip
     try:
-        return _cached(source, tuple(flags), options, btf, cache, deadline_seconds)
+        return _cached(source, tuple(flags), options, vmlinux.KernelTypes(btf), cache, deadline_seconds)
     except OSError as error:
         raise CompileError(
             Diagnostic(
@@ -120,46 +121,59 @@ def _cached(
     source: Source,
     flags: tuple[str, ...],
     options: tuple[str, ...],
-    btf: bytes | None,
+    btf: vmlinux.KernelTypes,
     cache: bool,
     deadline_seconds: float,
 ) -> Compiled:
     """From the cache, else compiled and stored there."""
     compiler = find_compiler()
     with _input(source, flags) as given:
-        key = _key(given, options, compiler, btf)
-        if cache and (record := find_record(key, given.directory)) is not None:
+        key = _key(given, options, compiler)
+        if cache and (record := find_record(key, given.directory, btf.name)) is not None:
             return Compiled(record.elf, record.warnings, True)
         output, search, started_ns = _compile(given, options, compiler, btf, deadline_seconds)
         if cache:
-            record = Record(output.elf, output.warnings)
+            record = Record(output.elf, output.warnings, btf.name() if _has_types(output) else None)
             store_record(key, record, output.dependencies, search, given.directory, started_ns)
         return Compiled(output.elf, output.warnings, False)
 
 
 def _compile(
-    given: _Input, options: tuple[str, ...], compiler: Compiler, btf: bytes | None, deadline_seconds: float
+    given: _Input, options: tuple[str, ...], compiler: Compiler, btf: vmlinux.KernelTypes, deadline_seconds: float
 ) -> tuple[driver.Output, tuple[pathlib.Path, ...], int]:
     """Run clang; also returns the directories that it searched, in order, and when it was started (ns since 1970)."""
     own = (include_paths.INCLUDE, include_paths.INCLUDE / "bpf")
     system = include_paths.system_includes(compiler)
     base = (*options, *given.flags)
     with tempfile.TemporaryDirectory(prefix="skep-", ignore_cleanup_errors=True) as scratch:
-        types: tuple[pathlib.Path, ...] = (include_paths.FALLBACK,)
-        if btf is not None:
-            found = vmlinux.find_vmlinux(btf)
-            if found is None:
-                # Writing the header takes seconds: only for a program that includes it.
-                looking = (*base, *_isystem((*own, *system)))
-                missing = driver.missing_headers(compiler, looking, given.name, given.directory, deadline_seconds)
-                if vmlinux.HEADER in missing:
-                    found = vmlinux.write_vmlinux(btf, pathlib.Path(scratch))
-            types = (found,) if found is not None else ()
+        types = _types_directory(given, base, (*own, *system), compiler, btf, pathlib.Path(scratch), deadline_seconds)
         search = (*own, *types, *system)
         arguments = (*base, *_isystem(search))
         started_ns = time.time_ns()
         output = driver.compile_object(compiler, arguments, given.name, given.directory, deadline_seconds)
     return output, (given.directory, *_user_directories(given), *search), started_ns
+
+
+def _types_directory(
+    given: _Input,
+    base: tuple[str, ...],
+    search: tuple[pathlib.Path, ...],
+    compiler: Compiler,
+    btf: vmlinux.KernelTypes,
+    scratch: pathlib.Path,
+    deadline_seconds: float,
+) -> tuple[pathlib.Path, ...]:
+    """Where vmlinux.h is, for a program that includes it: making it takes seconds."""
+    if btf.is_absent:
+        return (include_paths.FALLBACK,)
+    arguments = (*base, *_isystem(search))
+    missing = driver.missing_headers(compiler, arguments, given.name, given.directory, deadline_seconds)
+    if vmlinux.HEADER not in missing:
+        return ()
+    data = btf.data()
+    if data is None:
+        return (include_paths.FALLBACK,)
+    return (vmlinux.find_vmlinux(data) or vmlinux.write_vmlinux(data, scratch),)
 
 
 def _isystem(directories: tuple[pathlib.Path, ...]) -> tuple[str, ...]:
@@ -186,7 +200,13 @@ def _path_flags(flags: tuple[str, ...]) -> Iterator[tuple[str, str]]:
                 break
 
 
-def _key(given: _Input, options: tuple[str, ...], compiler: Compiler, btf: bytes | None) -> str:
+def _has_types(output: driver.Output) -> bool:
+    """Was a vmlinux.h of ours included, and not one of the user's?"""
+    own = {str(include_paths.FALLBACK / vmlinux.HEADER), *map(str, vmlinux.cached_headers())}
+    return not own.isdisjoint(output.dependencies)
+
+
+def _key(given: _Input, options: tuple[str, ...], compiler: Compiler) -> str:
     """Everything that is known before clang runs; what it includes is checked by the record."""
     parts = (
         _FORMAT,
@@ -195,7 +215,6 @@ def _key(given: _Input, options: tuple[str, ...], compiler: Compiler, btf: bytes
         given.place,
         *options,
         *given.flags,
-        "" if btf is None else vmlinux.vmlinux_key(btf),
     )
     digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape"))
     digest.update(hashlib.sha256(given.content).digest())

@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,13 +24,15 @@ class Record:
 
     elf: bytes
     warnings: tuple[Diagnostic, ...]
+    types: str | None = None  # names the vmlinux.h that was included; None: none was
 
 
-def find_record(key: str, directory: pathlib.Path) -> Record | None:
+def find_record(key: str, directory: pathlib.Path, types: Callable[[], str]) -> Record | None:
     """The compilation stored under a key, if every file it read is still what it was; None: it is not, or is damaged.
 
     Args:
         directory: what relative names are relative to.
+        types: names the vmlinux.h of now; only asked when one was included.
     """
     data = read_entry(_KIND, key)
     if data is None:
@@ -39,11 +41,13 @@ def find_record(key: str, directory: pathlib.Path) -> Record | None:
         (length,) = _HEADER_LENGTH.unpack_from(data)
         header = json.loads(data[_HEADER_LENGTH.size : _HEADER_LENGTH.size + length])
         elf = data[_HEADER_LENGTH.size + length :]
+        if header["types"] is not None and header["types"] != types():
+            return None
         if any(os.path.lexists(directory / path) for path in header["absent"]):
             return None
         if any(_checksum(directory / path) != checksum for path, checksum in header["files"]):
             return None
-        return Record(elf, tuple(_diagnostic(fields) for fields in header["warnings"]))
+        return Record(elf, tuple(_diagnostic(fields) for fields in header["warnings"]), header["types"])
     except (ValueError, KeyError, TypeError, struct.error):
         return None
 
@@ -81,6 +85,7 @@ def store_record(
     header = {
         "files": files,
         "absent": _shadows(dependencies, search, directory),
+        "types": record.types,
         "warnings": [asdict(warning) for warning in record.warnings],
     }
     text = json.dumps(header).encode("utf-8", "surrogatepass")

@@ -74,10 +74,34 @@ def test_the_whole_vmlinux_h(name: str, tmp_path: pathlib.Path, monkeypatch: pyt
 
 
 @pytest.mark.skipif(not BTF.exists(), reason=f"this kernel has no {BTF}")
-def test_vmlinux_h_is_only_written_when_included(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_btf_is_only_fetched_when_vmlinux_h_is_included(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SKEP_CACHE", str(tmp_path))
-    compile_c(PROGRAMS / "helpers.bpf.c", btf=BTF.read_bytes())
+    fetched = []
+
+    def fetch() -> bytes:
+        fetched.append(1)
+        return BTF.read_bytes()
+
+    for _ in range(2):
+        compile_c(PROGRAMS / "helpers.bpf.c", btf=fetch)
     assert not (tmp_path / "vmlinux").exists()
+    assert fetched == []
+    first = compile_source(PROGRAMS / "usdt.bpf.c", btf=fetch)
+    again = compile_source(PROGRAMS / "usdt.bpf.c", btf=BTF.read_bytes())
+    assert (first.from_cache, again.from_cache) == (False, True)
+    assert fetched == [1]
+    trimmed = compile_source(PROGRAMS / "usdt.bpf.c", btf=lambda: None)
+    assert not trimmed.from_cache
+    assert compile_source(PROGRAMS / "usdt.bpf.c").from_cache
+
+
+def test_a_vmlinux_h_of_the_user_wins(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SKEP_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "vmlinux.h").write_text("typedef unsigned int my_own_type;\n")
+    (tmp_path / "x.c").write_text('#include "vmlinux.h"\nmy_own_type x;\n')
+    assert compile_c(tmp_path / "x.c", btf=b"not looked at").startswith(b"\x7fELF")
 
 
 def test_generated_header_is_up_to_date() -> None:
