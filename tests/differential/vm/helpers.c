@@ -291,4 +291,44 @@ TC(parse3) { PARSE(0, "-9223372036854775808", 10); PARSE(4, "9223372036854775808
 static const char word[] = "hello";
 TC(strncmp) { char a[] = "hello", b[] = "help", c[] = "hell"; put(0, bpf_strncmp(a, 6, word)), put(1, bpf_strncmp(b, 5, word)), put(2, bpf_strncmp(c, 4, word)), put(3, bpf_strncmp(c, 5, word)); return 0; }
 
+unsigned long long load_byte(void *skb, unsigned long long off) asm("llvm.bpf.load.byte");
+unsigned long long load_half(void *skb, unsigned long long off) asm("llvm.bpf.load.half");
+unsigned long long load_word(void *skb, unsigned long long off) asm("llvm.bpf.load.word");
+#define SOCKET(name) SEC("socket") int socket_##name(struct __sk_buff *ctx)
+#define CGROUP(name) SEC("cgroup_skb/ingress") int cgroup_##name(struct __sk_buff *ctx)
+
+SOCKET(fields)
+{
+    __u64 v = 0;
+    put(0, ctx->len), put(1, ctx->protocol), put(2, ctx->pkt_type), put(3, bpf_skb_load_bytes(ctx, 0, &v, 8)), put(4, v);
+    put(5, bpf_skb_load_bytes_relative(ctx, 0, &v, 8, BPF_HDR_START_NET)), put(6, v), put(7, ctx->vlan_present);
+    put(8, bpf_skb_load_bytes_relative(ctx, 0, &v, 8, BPF_HDR_START_MAC)), put(9, v);
+    return ctx->len;
+}
+SOCKET(absolute)
+{
+    put(0, load_byte(ctx, 9)), put(1, load_half(ctx, 2)), put(2, load_word(ctx, 12)), put(3, load_byte(ctx, -0x100000 + 9));
+    put(4, load_half(ctx, -0x200000 + 12)), put(5, load_word(ctx, ctx->len - 4));
+    return 7;
+}
+SOCKET(absolute_end) { put(0, 1); put(1, load_word(ctx, ctx->len - 3)); return 7; }
+SOCKET(absolute_before) { put(0, 1); put(1, load_byte(ctx, -1)); return 7; }
+CGROUP(fields)
+{
+    put(0, ctx->len), put(1, ctx->protocol), put(2, ctx->data_end - ctx->data);
+    __u8 *p = (void *)(long)ctx->data;
+    if ((void *)(p + 20) <= (void *)(long)ctx->data_end)
+        put(3, p[0]), put(4, p[9]);
+    return 1;
+}
+TC(fields)
+{
+    put(0, ctx->len), put(1, ctx->protocol), put(2, ctx->data_end - ctx->data), put(3, ctx->pkt_type), put(4, ctx->mark);
+    put(5, ctx->vlan_tci), put(6, ctx->cb[0]), put(7, ctx->tc_index), put(8, ctx->wire_len), put(9, ctx->gso_segs);
+    put(10, ctx->data - ctx->data_meta), put(11, ctx->tc_classid), put(12, ctx->queue_mapping), put(13, ctx->priority);
+    put(14, ctx->ingress_ifindex), put(15, ctx->ifindex);
+    ctx->mark = 9, ctx->cb[2] = 5;
+    return ctx->cb[2];
+}
+
 char LICENSE[] SEC("license") = "GPL";

@@ -28,13 +28,12 @@ UDP = bytes.fromhex("ffffffffffff020000000001 0800 4502 0056 1234 0000 4011 a5a5
 PACKET = UDP + bytes(range(100 - len(UDP)))
 TAGGED = PACKET[:12] + bytes.fromhex("8100 2005 88a8 0006") + PACKET[12:92]
 SLOTS = 16
+KINDS = ("XDP", "TC", "SOCKET", "CGROUP")
 
 
 def names() -> list[str]:
     text = SOURCE.read_text()
-    return sorted(
-        f"{kind.lower()}_{part.split(')')[0]}" for kind in ("XDP", "TC") for part in text.split(f"\n{kind}(")[1:]
-    )
+    return sorted(f"{kind.lower()}_{part.split(')')[0]}" for kind in KINDS for part in text.split(f"\n{kind}(")[1:])
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +58,9 @@ class InKernel:
                 start = next(s.start for s in linked.subprograms if s.name == insn.ref.name)
                 raise AssertionError(f"a reference to slot {start} is left")
             insns.append(insn)
-        self.program, _ = kernel_programs.load(kernel_programs.LoadRequest(linked.prog_type, encode(insns)))
+        attach_type = linked.attach_type or 0
+        request = kernel_programs.LoadRequest(linked.prog_type, encode(insns), expected_attach_type=attach_type)
+        self.program, _ = kernel_programs.load(request)
 
     @staticmethod
     def _make(spec: MapSpec) -> Fd:
@@ -102,6 +103,6 @@ def signed(value: bytes | None) -> int:
     return int.from_bytes(value, "little", signed=True)
 
 
-def test_the_cases_cover_both_kinds_of_packet_programs() -> None:
-    assert {name.split("_")[0] for name in names()} == {"tc", "xdp"}
+def test_the_cases_cover_all_kinds_of_packet_programs() -> None:
+    assert {name.split("_")[0] for name in names()} == {kind.lower() for kind in KINDS}
     assert len(names()) > 40

@@ -272,6 +272,10 @@ static INLINE s64 test_skb_bounds(struct skep_run *run, struct skep_test *test, 
     memcpy(start, test->data, test->length);
     skb_fill(ctx, start, test->length, LINK_ETHERNET);
     ctx->ifindex = 1;
+    ctx->wire_len = 0;
+    /* The device is the loopback: its address and its broadcast address are all zero. */
+    static const u8 zero[6];
+    ctx->pkt_type = memcmp(start, zero, 6) == 0 ? 0 : start[0] & 1 ? 2 : 3;
     if (test->has_ctx) {
         struct __sk_buff given;
         memcpy(&given, test->ctx, sizeof(given));
@@ -287,7 +291,7 @@ static INLINE s64 test_skb_bounds(struct skep_run *run, struct skep_test *test, 
         ctx->hwtstamp = given.hwtstamp;
     }
     u64 link = sees_link_header(run->prog_type) ? 0 : ETH_HLEN;
-    run->hard_start = test->work;
+    run->hard_start = test->work + 16; /* room for the link header that is given back */
     run->hard_end = test->work + test->work_size;
     run->data = run->data_meta = start + link;
     run->data_end = start + test->length;
@@ -317,6 +321,10 @@ NOINLINE s64 skep_test_packet(struct skep_run *run, struct skep_test *test)
     run->hash_is_set = 0;
     repeat_program(run, test, &ctx);
     u8 *start = xdp ? run->data_meta : run->data;
+    if (!xdp && run->link) { /* the kernel gives a link header back, of zeros */
+        start -= ETH_HLEN;
+        memset(start, 0, ETH_HLEN);
+    }
     test->out_at = (u64)(start - test->work);
     test->out_length = (u64)(run->data_end - start);
     if (xdp) {
