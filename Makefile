@@ -39,7 +39,7 @@ test-kernel: $(READY) ## only the tests that ask the running Linux (root)
 	$(BIN)/pytest -m kernel
 
 fuzz: $(READY) ## fuzz the readers for longer than the tests do
-	SKEP_FUZZ_SECONDS=$${SKEP_FUZZ_SECONDS:-60} $(BIN)/pytest tests/fuzz
+	SKEP_HYPOTHESIS=fuzz SKEP_FUZZ_SECONDS=$${SKEP_FUZZ_SECONDS:-60} $(BIN)/pytest tests/fuzz tests/property
 
 bench: $(READY) ## measure, side by side in one run
 	$(BIN)/python -m bench

@@ -9,6 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples every time, and no deadlines: a test that fails only on a slow or unlucky day teaches nothing. New
+# examples are looked for by `make fuzz`.
+settings.register_profile("skep", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fuzz", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("SKEP_HYPOTHESIS", "skep"))
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("SKEP_SHARED", ROOT.parent / "shared"))
