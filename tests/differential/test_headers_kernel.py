@@ -10,14 +10,15 @@ from dataclasses import replace
 
 import pytest
 
-from skep.abi.map_types import MapType
 from skep.abi.prog_types import ProgType
 from skep.btf.reader import parse_btf
 from skep.diagnostics import SourceFile
 from skep.frontend import compile_c
 from skep.isa.codec import encode
 from skep.isa.instruction import Instruction, MapRef, MapValueRef
-from skep.kernel import host, syscall
+from skep.kernel import host
+from skep.kernel.bpf import maps, programs
+from skep.kernel.bpf.call import BpfCallError
 from skep.kernel.fd import Fd
 from skep.linker import link
 from skep.model.programs import LinkedProgram
@@ -32,7 +33,7 @@ LOADABLE = {ProgType.KPROBE, ProgType.TRACEPOINT, ProgType.RAW_TRACEPOINT, ProgT
 pytestmark = [
     pytest.mark.kernel,
     pytest.mark.skipif(BTF is None, reason="this kernel has no BTF"),
-    pytest.mark.skipif(not syscall.is_allowed(), reason="loading programs needs Linux with CAP_BPF"),
+    pytest.mark.skipif(not programs.is_allowed(), reason="loading programs needs Linux with CAP_BPF"),
 ]
 
 
@@ -50,7 +51,7 @@ class Loaded:
         self.maps: dict[str, Fd] = {}
         self.linked = program
         code = encode(self._with_fd(insn) for insn in program.insns)
-        self.program, _ = syscall.load_program(program.prog_type, code)
+        self.program, _ = programs.load(programs.LoadRequest(program.prog_type, code))
 
     def _with_fd(self, insn: Instruction) -> Instruction:
         if isinstance(insn.ref, MapRef | MapValueRef):
@@ -62,11 +63,12 @@ class Loaded:
         if name not in self.maps:
             spec = self.linked.maps[name]
             flags = spec.flags
-            made = syscall.create_map(MapType(spec.type), spec.key_size, spec.value_size, spec.max_entries or 1, flags)
+            entries = spec.max_entries or 1
+            made = maps.create(maps.MapRequest(spec.type, spec.key_size, spec.value_size, entries, flags))
             if spec.contents is not None:
-                syscall.update_element(made, bytes(4), spec.contents.ljust(spec.value_size, b"\0"))
+                maps.update(made.number, bytes(4), spec.contents.ljust(spec.value_size, b"\0"))
                 if spec.frozen:
-                    syscall.freeze_map(made)
+                    maps.freeze(made.number)
             self.maps[name] = made
         return self.maps[name]
 
@@ -87,7 +89,7 @@ def test_programs_load(name: str, whole: bool, target: Target) -> None:
             continue
         try:
             Loaded(link(spec, program.name, target)).close()
-        except syscall.BpfCallError as error:
+        except BpfCallError as error:
             pytest.fail(f"{program.name}: {error}\n{error.log[-3000:]}")
         loaded += 1
     assert loaded >= 4
@@ -137,13 +139,13 @@ def test_reads(whole: bool, target_cpu: str, target: Target) -> None:
     spec = read_object(data, "reads")
     try:
         loaded = Loaded(link(spec, "reads", target))
-    except syscall.BpfCallError as error:
+    except BpfCallError as error:
         pytest.fail(error.log[-3000:])
     try:
-        syscall.run_program(loaded.program)
+        programs.test_run(loaded.program.number, programs.RunRequest())
         name = next(name for name in loaded.maps if name.endswith(".bss"))
         size = loaded.linked.maps[name].value_size
-        memory = syscall.lookup_element(loaded.maps[name], bytes(4), size)
+        memory = maps.lookup(loaded.maps[name].number, bytes(4), size)
     finally:
         loaded.close()
     assert memory is not None
