@@ -18,7 +18,6 @@ from skep.model.programs import LinkedProgram
 _NUMBER = {"x86_64": 321, "aarch64": 280}.get(platform.machine(), 0)
 _MAP_CREATE, _MAP_UPDATE, _PROG_LOAD, _PROG_TEST_RUN = 0, 2, 5, 10
 _ATTR_SIZE = 144
-_LOG_SIZE = 1 << 20
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -47,11 +46,9 @@ class KernelProgram:
                 self._fds[name] = self._make_map(spec, contents.get(name))
             code = ctypes.create_string_buffer(encode(self._resolve(insn) for insn in linked.insns))
             license_text = ctypes.create_string_buffer(linked.license.encode())
-            log = ctypes.create_string_buffer(_LOG_SIZE)
             attr = struct.pack(
-                "=IIQQIIQ", linked.prog_type, (len(code) - 1) // 8, _address(code), _address(license_text), 1, _LOG_SIZE,
-                _address(log),
-            )  # fmt: skip
+                "=IIQQ", linked.prog_type, (len(code) - 1) // 8, _address(code), _address(license_text)
+            )
             self._program, _ = _bpf(_PROG_LOAD, attr)
         except OSError:
             self.close()

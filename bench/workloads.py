@@ -1,8 +1,8 @@
-"""The 12 workloads of ../shared/bench/workloads.c: skep's JIT and the kernel's, against the same C as native code at -O2.
+"""The 12 workloads of ../shared/bench/workloads.c: skep's JIT and the kernel's against the same C compiled with -O2.
 
 All engines get the same bytes, take turns round by round, and the median of the ratios counts. skep and native code are
-called through a pointer by the same loop; the kernel has its own loop (PROG_TEST_RUN), so what its empty program costs is
-taken off.
+called through a pointer by the same loop; the kernel has its own loop (PROG_TEST_RUN), so what its empty program costs
+is taken off.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _tcp(payload: bytes) -> tuple[bytes, int]:
 
 
 def _sum16(data: bytes) -> int:
-    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
@@ -134,7 +134,7 @@ Turn = Callable[[int], tuple[float, int]]  # repeat -> (ns per run, low 32 bits 
 def _timed(loop: Any, function: int, first: int, second: int) -> Turn:
     def turn(repeat: int) -> tuple[float, int]:
         start = time.perf_counter_ns()
-        result = loop(function, first, second, repeat)
+        result: int = loop(function, first, second, repeat)
         return (time.perf_counter_ns() - start) / repeat, result & 0xFFFFFFFF
 
     return turn

@@ -7,13 +7,13 @@ import os
 import pathlib
 
 import pytest
-from tests.unit.jit.builder import make_program
 
 from skep import jit, llvm
 from skep.isa import opcodes as op
 from skep.isa.instruction import slots
 from skep.model.programs import CallFact
 from skep.testing.cases import parse_case
+from tests.unit.jit.builder import make_program
 
 _SHARED = os.environ.get("SKEP_SHARED", str(pathlib.Path(__file__).parents[2].parent / "shared"))
 _FILES = sorted(pathlib.Path(_SHARED, "corpus", "conformance").glob("*.data"))

@@ -98,7 +98,7 @@ def memory(draw: st.DrawFn) -> list[Instruction]:
         return [*before, Instruction(op.LDX | op.MEMSX | size, draw(number), base, off)]
     wide = draw(st.sampled_from((op.W, op.DW)))
     off = draw(st.sampled_from((-8, -16, -24)))
-    codes = (op.ATOMIC_ADD, op.ATOMIC_OR, op.ATOMIC_AND, op.ATOMIC_XOR)
+    codes: tuple[int, ...] = (op.ATOMIC_ADD, op.ATOMIC_OR, op.ATOMIC_AND, op.ATOMIC_XOR)
     codes = (*codes, *(code | op.FETCH for code in codes), op.XCHG, op.CMPXCHG)
     return [Instruction(op.STX | op.ATOMIC | wide, 10, draw(number), off, draw(st.sampled_from(codes)))]
 

@@ -1,7 +1,11 @@
 """Loads, stores and atomics (RFC 9669 section 5) as LLVM IR.
 
 Plain accesses have alignment 1, because eBPF promises none; it costs nothing on the machines we make code for. The
-region that the verifier proved goes into alias metadata: a packet, a map value and the context never overlap.
+region that the verifier proved goes into alias metadata: packet, map value and context never overlap.
+
+Loads are neither volatile nor atomic, so that LLVM can vectorise and combine them. Another thread may change a map
+value between two loads of the program, and the verifier knows that; what it relies on is that one load of the program
+is not made twice (once for a check, once for the use). LLVM repeats loads only from memory known to be constant.
 """
 
 from __future__ import annotations

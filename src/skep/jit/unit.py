@@ -18,6 +18,8 @@ from skep.jit.native import Native
 from skep.model.maps import MapSpec
 from skep.model.programs import CallFact, Facts, LinkedProgram
 
+RDONLY_PROG = 1 << 7  # BPF_F_RDONLY_PROG: programs may not write; frozen: nobody else may
+
 Natives = Mapping[tuple[int, MapType | None], Native]
 
 
@@ -106,9 +108,9 @@ class Unit:
         return f'@"{map_symbol(name)}"'
 
     def value_address(self, name: str, offset: int) -> str:
-        """An address in the first value of an array map, as a constant; frozen values are part of the module."""
+        """An address in the first value of an array map, as a constant; what nobody can change lies in the module."""
         spec = self.linked.maps[name]
-        if spec.frozen and spec.contents is not None:
+        if spec.frozen and spec.flags & RDONLY_PROG and spec.contents is not None:
             self.used_constants[name] = None
             return f'getelementptr (i8, ptr @"{constant_symbol(name)}", i64 {offset})'
         return f"getelementptr (i8, ptr {self.map_symbol(name)}, i64 {self.rows.value_offset + offset})"

@@ -20,20 +20,30 @@ class Runs:
         self._native = native
         self._free = [native.new_run(cpu) for cpu in reversed(range(native.ncpus))]
         self._active: set[int] = set()
+        self._mine = threading.local()
         self._changed = threading.Condition()
         self._retired: list[tuple[set[int], Callable[[], None]]] = []
 
     @contextlib.contextmanager
     def take(self) -> Iterator[Run]:
-        """A run state for the length of a with block; waits while all CPU numbers are in use."""
+        """A run state for the length of a with block; waits while all CPU numbers are in use.
+
+        A thread that has one already (its progress callback runs a program) goes on under the same CPU number.
+        """
+        outer: int | None = getattr(self._mine, "cpu", None)
+        if outer is not None:
+            yield self._native.new_run(outer)
+            return
         with self._changed:
             while not self._free:
                 self._changed.wait()
             run = self._free.pop()
             self._active.add(run.cpu)
+        self._mine.cpu = run.cpu
         try:
             yield run
         finally:
+            self._mine.cpu = None
             self._give_back(run)
 
     def _give_back(self, run: Run) -> None:

@@ -11,6 +11,7 @@ from tests.unit.jit.builder import make_program
 from tests.unit.jit.conftest import ROWS, as_function
 
 from skep import jit, llvm
+from skep.errors import InternalError
 from skep.jit import cache
 
 PROGRAM = "r0 = 42\nexit"
@@ -58,7 +59,7 @@ def test_the_cache_leaves_no_temporary_files(private_cache: pathlib.Path) -> Non
 def test_object_code_that_needs_something_unknown_is_an_error() -> None:
     text = "declare i64 @skep_no_such_thing()\ndefine i64 @f() { %r = call i64 @skep_no_such_thing()  ret i64 %r }"
     built = llvm.compile_module(text, ("f",))
-    with pytest.raises(llvm.InternalError, match="cannot link"):
+    with pytest.raises(InternalError, match="cannot link"):
         llvm.link_object(built.object_code, {}, ("f",))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from typing import Any
 
 import pytest
 from tests.unit.jit.builder import make_program
@@ -88,7 +89,7 @@ def test_stack_that_was_never_written_reads_as_zero(run: Run) -> None:
 
 
 @pytest.mark.parametrize("facts", [{}, {"pointer_results": frozenset(range(20))}])
-def test_pointer_facts_change_nothing_but_speed(run: Run, facts: dict[str, object]) -> None:
+def test_pointer_facts_change_nothing_but_speed(run: Run, facts: dict[str, Any]) -> None:
     """A loop over memory with a pointer that moves, compared and subtracted."""
     program = make_program(
         code(
@@ -173,10 +174,7 @@ def test_a_tail_call_replaces_the_program_or_falls_through(run: Run, runtime: by
     )
     table = (ctypes.c_void_p * 2)(None, target.addresses["skep_program"])
     caller = "r2 = 0", "r3 = {}", helper(TAIL), "r0 = 5", "exit"
-    results = [
-        run(make_program(code(caller[0], caller[1].format(index), *caller[2:])), b"", table)  # type: ignore[arg-type]
-        for index in (0, 1)
-    ]
+    results = [run(make_program(code(caller[0], caller[1].format(index), *caller[2:])), b"", table) for index in (0, 1)]
     target.close()
     assert results == [5, 77]
 
@@ -189,7 +187,7 @@ def test_a_tail_call_in_a_subprogram_returns_to_its_caller(run: Run, runtime: by
     program = make_program(
         code(local(2), "r0 += 1", "exit", "r2 = 0", "r3 = 0", helper(TAIL), "r0 = 5", "exit"), {"sub": 3}
     )
-    result = run(program, b"", table)  # type: ignore[arg-type]
+    result = run(program, b"", table)
     target.close()
     assert result == 78
 
@@ -214,7 +212,7 @@ def test_map_values_are_found_and_changed_in_place(run: Run) -> None:
 def test_global_data_is_reached_through_its_map(run: Run) -> None:
     spec = MapSpec(".bss", MapType.ARRAY, 4, 16, 1, contents=bytes(16))
     block = ctypes.create_string_buffer(4096 + 16)
-    block[4096 + 8] = 5
+    block[4096 + 8] = b"\5"
     program = make_program(
         code(Instruction(op.LD_IMM64, 1, 2, ref=MapValueRef(".bss", 8)), "r0 = *(u64 *)(r1 +0)", "r0 += 1",
              "*(u64 *)(r1 +0) = r0", "exit"),
@@ -225,7 +223,9 @@ def test_global_data_is_reached_through_its_map(run: Run) -> None:
 
 
 def test_frozen_data_is_folded_into_the_code(runtime: bytes) -> None:
-    spec = MapSpec(".rodata", MapType.ARRAY, 4, 8, 1, contents=(0x1234).to_bytes(8, "little"), frozen=True)
+    spec = MapSpec(
+        ".rodata", MapType.ARRAY, 4, 8, 1, flags=1 << 7, contents=(0x1234).to_bytes(8, "little"), frozen=True
+    )
     program = make_program(
         code(Instruction(op.LD_IMM64, 1, 2, ref=MapValueRef(".rodata", 0)), "r0 = *(u64 *)(r1 +0)", "exit"),
         maps={".rodata": spec},
@@ -248,7 +248,7 @@ def test_pointer_fields_of_the_context_go_through_their_accessor(run: Run) -> No
         accesses={0: Access(Region.CONTEXT, field=data, offset=0), 1: Access(Region.PACKET)},
         pointer_results=frozenset({0}),
     )
-    assert run(program, bytes(24), state) == 0x2A  # type: ignore[arg-type]
+    assert run(program, bytes(24), state) == 0x2A
 
 
 def test_a_pointer_field_without_meaning_is_refused(run: Run) -> None:

@@ -23,6 +23,7 @@ from skep.isa.instruction import Instruction, MapRef, MapValueRef
 from skep.model.maps import MapSpec
 from skep.model.programs import Access, CallFact, Region, VerifiedProgram
 from skep.vm.engine import VmEngine
+from skep.vm.runs import runs
 
 LOOKUP, TAIL_CALL, PRANDOM = 1, 12, 7
 COUNTS = MapSpec("counts", MapType.PERCPU_ARRAY, 4, 8, 1)
@@ -204,6 +205,14 @@ def test_a_prog_array_takes_programs_of_one_type(engine: VmEngine) -> None:
         engine.set_program(calls, 0, other)
     with pytest.raises(MapError, match="xdp"):
         engine.load_program(_typed(tail_caller(0), ProgType.SCHED_CLS), {"calls": calls})
+
+
+def test_runs_inside_a_run_do_not_wait_for_it(engine: VmEngine) -> None:
+    program = engine.load_program(first_byte(), {})
+    with runs().take() as outer, runs().take() as inner:
+        assert inner is not outer
+        assert inner.cpu == outer.cpu
+        assert program.run(PACKET).retval == 3
 
 
 def test_a_program_may_be_closed_while_another_thread_runs_it(engine: VmEngine) -> None:
