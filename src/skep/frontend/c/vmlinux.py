@@ -6,8 +6,6 @@ import hashlib
 import pathlib
 from collections.abc import Callable
 
-from skep.btf.c_dump import dump_c
-from skep.btf.reader import parse_btf
 from skep.frontend.cache import cache_directory, write_file
 
 # Type information as bytes, or a function that fetches it when it turns out to be needed.
@@ -76,6 +74,10 @@ def write_vmlinux(btf: bytes, scratch: pathlib.Path) -> pathlib.Path:
     Raises:
         BtfError: the bytes are not type information.
     """
+    # Only here: a compilation that is found in the cache must not pay for these modules.
+    from skep.btf.c_dump import dump_c
+    from skep.btf.reader import parse_btf
+
     text = dump_c(parse_btf(btf)).encode()
     checksum = hashlib.sha256(text).hexdigest().encode()
     cache = cache_directory()
