@@ -224,12 +224,20 @@ class Runtime:
         self.maps = Table()
         self.programs = Table()
         self.ncpus = possible_cpus()
-        self.host = self.new_run()
+        self._trace_address: int | None = None
+        self.host = self._make_run(0)
         self.host_address = ctypes.addressof(self.host)
         os.register_at_fork(after_in_child=self._after_fork)
 
     def new_run(self, cpu: int = 0) -> Run:
         """A run state for one thread. ``cpu``: its slot, which no other run may have at the same time."""
+        if self._trace_address is None:
+            from skep.vm.trace import trace_ring  # it is a map, and maps are built on the runtime
+
+            self._trace_address = trace_ring().address
+        return self._make_run(cpu)
+
+    def _make_run(self, cpu: int) -> Run:
         return Run(
             cpu=cpu,
             ncpus=self.ncpus,
@@ -237,6 +245,7 @@ class Runtime:
             random=secrets.randbits(64),
             maps=self.maps.address,
             programs=self.programs.address,
+            trace=self._trace_address,
         )
 
     def _after_fork(self) -> None:
