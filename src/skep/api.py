@@ -46,7 +46,7 @@ def compile(
         CompileError: the C does not compile, or there is no clang.
         InputError: there is no such file.
     """
-    elf = compile_c(source, target_cpu=target_cpu, flags=tuple(flags), byte_order=byte_order, btf=host_btf())
+    elf = compile_c(source, target_cpu=target_cpu, flags=tuple(flags), byte_order=byte_order, btf=host_btf)
     name = source.name if isinstance(source, SourceFile) else os.fspath(source)
     return read_object(elf, _stem(name))
 

@@ -33,7 +33,7 @@ def build(
     """Compile C SOURCE to a BPF object file."""
     flags = (*(f"-D{define}" for define in defines), *(f"-I{folder}" for folder in includes))
     order = "big" if big_endian else "little"
-    elf = compile_c(source, target_cpu=target_cpu, flags=flags, byte_order=order, btf=host_btf())
+    elf = compile_c(source, target_cpu=target_cpu, flags=flags, byte_order=order, btf=host_btf)
     target = output or source.with_suffix(".o")
     spec = read_object(elf, source.stem)
     write_whole(target, elf)

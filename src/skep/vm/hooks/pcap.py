@@ -95,7 +95,6 @@ class PcapLink:
             raise ClosedError(Diagnostic("H0205", "the program is detached from the capture", help="attach it again"))
         program = self._program
         _loop(program)  # compiled before the clock starts: the seconds are those of the packets
-        start = time.perf_counter()
         rule = RULES[program.prog_type]
         work = ctypes.create_string_buffer(_WORK)
         with CaptureFile(self.hook.path) as capture, _output(self.hook.out) as sink, runs().take() as run:
@@ -110,11 +109,12 @@ class PcapLink:
                 pass_mask=rule.mask,
                 pass_others=rule.others,
             )
+            start = time.perf_counter()
             self._drive(capture, sink, output, run, job, progress)
             sink.write(b"", capture, whole=True)
             state = capture.state
+            seconds = time.perf_counter() - start
             verdicts = counts(job, program.prog_type, program.verified.linked.attach_type)
-        seconds = time.perf_counter() - start
         return PacketRun(int(state.packets), int(state.bytes), verdicts, int(job.passed), seconds)
 
     def _drive(
