@@ -115,7 +115,7 @@ class VmProgram:
         with self._lock:
             if self._closed:
                 what = f"program '{self.name}' is closed"
-                raise ClosedError(Diagnostic("E0201", what, help="use it before the object is closed"))
+                raise ClosedError(Diagnostic("E0209", what, help="use it before the object is closed"))
             found = self._uses.get(exports)
             if found is None:
                 compiled = jit.compile_module(self._module, bitcode(), exports)
