@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -38,6 +39,14 @@ def test_a_damaged_cache_is_no_cache(private_cache: pathlib.Path) -> None:
         native = jit.load_code(again, {}, {}, None)
         assert as_function(native.addresses["skep_program"])(None, None) == 42
         native.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a file away")
+def test_code_of_another_user_is_not_run(private_cache: pathlib.Path) -> None:
+    compiled()
+    (entry,) = (private_cache / "jit").glob("*.o")
+    os.chown(entry, 65534, 65534)
+    assert not compiled().from_cache
 
 
 def test_no_cache_directory_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
