@@ -274,3 +274,15 @@ r0 = *(u8 *)(r2 + 0)
 r0 &= 7
 exit
 """
+
+
+def test_the_clock_of_the_capture(write: Callable[[bytes], Path]) -> None:
+    path = write(pcap(ns=True))
+    by_capture = PcapLink(load("call 5\nr0 &= 7\nexit"), Pcap(path, clock="capture")).run()
+    expected: dict[int, int] = {}
+    for time in TIMES:
+        expected[time & 7] = expected.get(time & 7, 0) + 1
+    names = {0: "ABORTED", 1: "DROP", 2: "PASS", 3: "TX", 4: "REDIRECT", 5: "5", 6: "6", 7: "7"}
+    assert by_capture.verdicts == {names[value]: count for value, count in sorted(expected.items())}
+    with pytest.raises(UsageError, match="no clock"):
+        PcapLink(load("r0 = 2\nexit"), Pcap(path, clock="sundial"))

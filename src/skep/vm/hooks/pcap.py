@@ -47,6 +47,8 @@ class PcapLink:
         self.hook = hook
         self._program = self._checked(program)
         self._closed = False
+        if hook.clock not in ("host", "capture"):
+            raise UsageError(Diagnostic("H0206", f"there is no clock {hook.clock!r}", help="use host or capture"))
         with CaptureFile(hook.path):
             pass
         if hook.out is not None:
@@ -108,6 +110,7 @@ class PcapLink:
                 ifindex=self.hook.ifindex,
                 pass_mask=rule.mask,
                 pass_others=rule.others,
+                capture_clock=self.hook.clock == "capture",
             )
             start = time.perf_counter()
             self._drive(capture, sink, output, run, job, progress)

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import struct
+import threading
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -238,6 +239,10 @@ class PoppableMap(VmMap):
 class RingMap(VmMap):
     """ringbuf, perf_event_array: records."""
 
+    def __init__(self, spec: MapSpec, block: Block) -> None:
+        super().__init__(spec, block)
+        self._consumer = threading.Lock()  # the ring has one reader at a time
+
     def lookup(self, key: bytes) -> bytes | None:
         """Rings have no values."""
         raise self._error(errno.EOPNOTSUPP, "it holds records, not values", "use records()")
@@ -264,7 +269,8 @@ class RingMap(VmMap):
         needed = ctypes.c_uint64(0)
         out = ctypes.create_string_buffer(size)
         while True:
-            n = self._functions["skep_ring_take"](self.address, out, size, ctypes.byref(needed))
+            with self._consumer:
+                n = self._functions["skep_ring_take"](self.address, out, size, ctypes.byref(needed))
             if not n and not needed.value:
                 return
             if not n:

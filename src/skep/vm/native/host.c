@@ -56,18 +56,18 @@ NOINLINE s64 skep_get_current_comm(u8 *to, u64 size)
 }
 
 /* Any address of this process, through the kernel: a bad one gives -EFAULT and no fault. */
-static NOINLINE s64 read_memory(void *to, u64 size, const void *from, struct skep_run *run)
+static NOINLINE s64 read_memory(void *to, u64 size, const void *from)
 {
     struct iovec here = {to, size}, there = {(void *)from, size};
     if (!size)
         return 0;
-    if (process_vm_readv((int)run->pid, &here, 1, &there, 1, 0) == (long)size)
+    if (process_vm_readv(getpid(), &here, 1, &there, 1, 0) == (long)size)
         return 0;
     memset(to, 0, size);
     return -EFAULT;
 }
 
-NOINLINE s64 skep_probe_read(struct skep_run *run, void *to, u64 size, const void *from) { return read_memory(to, size, from, run); }
+NOINLINE s64 skep_probe_read(struct skep_run *run, void *to, u64 size, const void *from) { return read_memory(to, size, from); }
 
 /* strncpy_from_kernel_nofault(): copies up to the NUL, returns the length with it; a cut string ends with NUL, too. */
 NOINLINE s64 skep_probe_read_str(struct skep_run *run, u8 *to, u64 size, const u8 *from)
@@ -79,7 +79,7 @@ NOINLINE s64 skep_probe_read_str(struct skep_run *run, u8 *to, u64 size, const u
         u64 piece = 4096 - ((u64)(from + done) & 4095); /* a page at a time: the next one may not be there */
         if (piece > size - done)
             piece = size - done;
-        if (read_memory(to + done, piece, from + done, run)) {
+        if (read_memory(to + done, piece, from + done)) {
             memset(to, 0, size);
             return -EFAULT;
         }
@@ -95,4 +95,4 @@ NOINLINE s64 skep_probe_read_str(struct skep_run *run, u8 *to, u64 size, const u
 }
 
 /* bpf_copy_from_user_task() and friends are refused; this one reads this process. */
-NOINLINE s64 skep_copy_from_user(struct skep_run *run, void *to, u64 size, const void *from) { return read_memory(to, size, from, run); }
+NOINLINE s64 skep_copy_from_user(struct skep_run *run, void *to, u64 size, const void *from) { return read_memory(to, size, from); }

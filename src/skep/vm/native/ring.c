@@ -98,13 +98,16 @@ NOINLINE u64 skep_ring_take(struct skep_map *map, u8 *out, u64 capacity, u64 *ne
     u64 *consumer = (u64 *)at(map, map->consumer), *producer = (u64 *)at(map, map->producer);
     u64 position = load_acquire(consumer), written = 0, mask = map->ring_size - 1;
     *needed = 0;
-    while (position < load_acquire(producer)) {
+    for (;;) {
+        u64 ready = load_acquire(producer) - position;
+        if (!ready || ready > map->ring_size) /* nothing; or nonsense in a ring shared with another process */
+            break;
         u8 *record = at(map, map->values) + (position & mask);
         u32 header = load_acquire((u32 *)record), size = header & ~(RING_BUSY | RING_DISCARD);
         if (header & RING_BUSY)
             break;
         if (round_up(size + RING_HEADER, 8) > map->ring_size)
-            break; /* another process wrote nonsense into a shared ring: stop rather than read outside */
+            break; /* nonsense again: stop rather than read outside */
         if (!(header & RING_DISCARD)) {
             if (written + 4 + size > capacity) {
                 if (!written)

@@ -59,7 +59,7 @@ static s64 put_address(struct text *t, struct skep_run *run, u8 kind, u8 version
 {
     u8 bytes[16];
     struct field plain = {0};
-    if (read_memory(bytes, version == '4' ? 4 : 16, (const void *)argument, run))
+    if (read_memory(bytes, version == '4' ? 4 : 16, (const void *)argument))
         memset(bytes, 0, sizeof(bytes));
     if (version == '4') {
         struct field f = {.width = kind == 'i' ? 3 : 0, .zero = 1};
