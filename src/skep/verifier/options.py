@@ -14,7 +14,7 @@ class ContextEntry:
 
 @dataclass(frozen=True, slots=True)
 class MemoryEntry:
-    """The program starts with r1 = pointer to ``size`` readable and writable bytes and r2 = ``size`` (conformance cases)."""
+    """r1 = pointer to ``size`` readable and writable bytes, r2 = ``size`` (conformance cases)."""
 
     size: int
 

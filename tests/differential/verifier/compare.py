@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from tests.differential.verifier.rows import SETS, in_scope, link, rows
+
 from skep.errors import SkepError
 from skep.model.programs import Outcome, Verdict
 from skep.verifier import judge
-from tests.differential.verifier.rows import SETS, in_scope, link, rows
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One row: ``agree``, ``unsound`` (we accept, the kernel rejects), ``strict`` (the other way), ``unsupported``, ..."""
+    """One row: ``agree``, ``unsound`` (only we accept), ``strict`` (only the kernel accepts), ``unsupported``, ..."""
 
     kind: str
     row: dict[str, Any]
@@ -88,9 +89,8 @@ def main() -> None:
             theirs += row["kernel"]["processed"] or 0
         if kind in options.show:
             slot = found.verdict.diagnostics[0].insn if found.verdict and found.verdict.diagnostics else None
-            print(
-                f"{kind}: {row['id']} [{row['kernel'].get('error')}] @{row['kernel'].get('fail_insn')} ours: {found.note} @{slot}"
-            )
+            theirs_said = f"[{row['kernel'].get('error')}] @{row['kernel'].get('fail_insn')}"
+            print(f"{kind}: {row['id']} {theirs_said} ours: {found.note} @{slot}")
     print(dict(counts))
     print(f"{insns} insns in {seconds:.1f} s: {insns / max(seconds, 0.001):.0f} per second; kernel processed {theirs}")
 

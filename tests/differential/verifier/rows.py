@@ -63,7 +63,7 @@ def in_scope(row: dict[str, Any]) -> bool:
         return False
     if any("content_blob" in item and item["content_blob"] not in _blobs() for item in prog["maps"]):
         return False
-    return all(index < len(prog["maps"]) for _, index in prog["map_refs"])
+    return all(0 <= index < len(prog["maps"]) for _, index in prog["map_refs"])
 
 
 def link(row: dict[str, Any]) -> LinkedProgram:

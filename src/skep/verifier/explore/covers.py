@@ -37,7 +37,7 @@ class Comparison:
         """Frame by frame. ``live``, ``cells``: for each frame the registers and stack cells that matter."""
         if len(old.refs) != len(new.refs) or len(old.frames) != len(new.frames):
             return False
-        for a, b, mask, cell_mask in zip(old.frames, new.frames, live, cells, strict=True):
+        for a, b, mask in zip(old.frames, new.frames, live, strict=True):
             if not self._registers(a, b, mask):
                 return False
         for (a_id, _), (b_id, _) in zip(old.refs, new.refs, strict=True):
@@ -165,7 +165,7 @@ class Comparison:
         for a, b in zip(old.types, new.types, strict=True):
             if a == b:
                 continue
-            if a == MISC or a == INVALID:
+            if a in (MISC, INVALID):
                 if not self._misc(a, b):
                     return False
             elif a == ZERO:

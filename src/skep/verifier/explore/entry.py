@@ -8,12 +8,13 @@ from skep.btf import types as t
 from skep.model.maps import MapSpec
 from skep.verifier.options import MemoryEntry
 from skep.verifier.requirements.kinds import Requirement, Rule, Supported, Violation
-from skep.verifier.state.functions import Passed, parameters
+from skep.verifier.state.functions import Passed
 from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.values import Kind, Pointer, constant, unknown
 from skep.verifier.state.world import World
 
 MAX_STACK = 512
+MAX_CALL_FRAMES = 8
 _TAIL_CALL_STACK = 256
 
 _SPECIAL = (
@@ -28,6 +29,7 @@ _SPECIAL = (
     "bpf_rb_node",
     "bpf_refcount",
 )
+_MAX_TYPES = 400  # of one map value that are looked at: hostile BTF nests deeply
 _KPTR_TAGS = frozenset({"kptr", "kptr_untrusted", "percpu_kptr", "uptr"})
 
 
@@ -46,7 +48,7 @@ def entry_state(world: World) -> MachineState:
 def function_state(world: World, start: int) -> MachineState | Violation:
     """What a global function starts with: anything that its prototype allows."""
     sub = world.functions[start]
-    expected = parameters(world.linked, sub)
+    expected = world.parameters(start)
     if isinstance(expected, str):
         return Violation(
             Rule.SUBPROGRAM_SIGNATURE, None, expected, None, {"function": sub.name, "reason": expected}, start
@@ -137,6 +139,8 @@ def special_field(spec: MapSpec) -> str | None:
 def _find_special(btf: t.Btf, type_id: int, seen: set[int]) -> str | None:
     if type_id in seen:
         return None
+    if len(seen) > _MAX_TYPES:
+        return "type with too many parts"
     seen.add(type_id)
     found = btf[type_id]
     if isinstance(found, t.Ptr):
@@ -169,27 +173,29 @@ def stack_violation(world: World) -> Violation | None:
         for slot, target in table.items():
             if notes.visited[slot]:
                 callees.setdefault(flow.subprogram_at(slot).start, set()).add(target)
-    roots = {0, *world.global_calls}
-    for root in sorted(roots):
-        violation = _deep(world, callees, root, 0, [root])
-        if violation is not None:
-            return violation
+    # By chain length: for each function the most stack that may be in use when it is entered.
+    above: dict[int, int] = dict.fromkeys({0, *world.global_calls}, 0)
+    for length in range(1, MAX_CALL_FRAMES + 2):
+        if length > MAX_CALL_FRAMES and above:
+            said = f"the call stack of {length} frames is too deep !"
+            return Violation(Rule.CALL_DEPTH, None, said, None, {"frames": length}, min(above))
+        deeper: dict[int, int] = {}
+        for start, used in above.items():
+            depth = used + -(-notes.depth.get(start, 0) // 16) * 16
+            violation = _too_deep(world, start, used, depth, length)
+            if violation is not None:
+                return violation
+            for target in callees.get(start, ()):
+                deeper[target] = max(deeper.get(target, 0), depth)
+        above = deeper
     return None
 
 
-def _deep(world: World, callees: dict[int, set[int]], start: int, above: int, chain: list[int]) -> Violation | None:
-    if len(chain) > 1 and start in world.tail_calls and above >= _TAIL_CALL_STACK:
-        said = f"tail_calls are not allowed when call stack of previous frames is {above} bytes. Too large"
+def _too_deep(world: World, start: int, used: int, depth: int, length: int) -> Violation | None:
+    if length > 1 and start in world.tail_calls and used >= _TAIL_CALL_STACK:
+        said = f"tail_calls are not allowed when call stack of previous frames is {used} bytes. Too large"
         return Violation(Rule.TAIL_CALL, None, said, None, {"reason": said}, start)
-    depth = above + -(-world.notes.depth.get(start, 0) // 16) * 16
     if depth > MAX_STACK:
-        said = f"combined stack size of {len(chain)} calls is {depth}. Too large"
-        return Violation(Rule.STACK_DEPTH, None, said, None, {"depth": depth, "frames": len(chain)}, start)
-    for target in sorted(callees.get(start, ())):
-        if target in chain or len(chain) >= 8:
-            said = f"the call stack of {len(chain) + 1} frames is too deep !"
-            return Violation(Rule.CALL_DEPTH, None, said, None, {"frames": len(chain) + 1}, start)
-        violation = _deep(world, callees, target, depth, [*chain, target])
-        if violation is not None:
-            return violation
+        said = f"combined stack size of {length} calls is {depth}. Too large"
+        return Violation(Rule.STACK_DEPTH, None, said, None, {"depth": depth, "frames": length}, start)
     return None

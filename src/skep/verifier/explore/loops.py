@@ -8,7 +8,7 @@ from skep.verifier.state.values import Number, Value, unknown
 
 
 def widen(previous: MachineState, state: MachineState) -> None:
-    """Forget numbers that differ from those a round before and that nothing relied on (kernel: widen_imprecise_scalars)."""
+    """Forget numbers that differ from a round before and that nothing relied on (kernel: widen_imprecise_scalars)."""
     for old, new in zip(previous.frames, state.frames, strict=False):
         for index in range(10):
             value = _widened(old.regs[index], new.regs[index])

@@ -18,8 +18,8 @@ class Checkpoint:
     Attributes:
         branches: paths from here that have not ended.
         parent: the checkpoint before it on its path; depth: how many there are.
-        loop: the outermost unfinished checkpoint that a path from here was found covered by: until that one is finished,
-            what proofs relied on is not all known here.
+        loop: the outermost unfinished checkpoint that a path from here was found covered by: until that one is
+            finished, what proofs relied on is not all known here.
     """
 
     __slots__ = ("branches", "depth", "hits", "loop", "misses", "parent", "state")
@@ -27,7 +27,7 @@ class Checkpoint:
     def __init__(self, state: MachineState, parent: Checkpoint | None) -> None:
         self.state = state
         self.parent = parent
-        self.depth = 0 if parent is None else parent.depth + 1
+        self.depth: int = 0 if parent is None else parent.depth + 1
         self.branches = 1
         self.loop: Checkpoint | None = None
         self.hits = 0

@@ -12,7 +12,7 @@ from skep.isa import opcodes as op
 from skep.isa.instruction import Instruction
 from skep.verifier.flow.structure import StructureViolation, local_faults
 from skep.verifier.requirements.derive import derive
-from skep.verifier.requirements.kinds import Requirement, Supported, Unreachable, Use, ValidAccess
+from skep.verifier.requirements.kinds import Requirement, Supported, Unreachable, ValidAccess
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.world import World
 from skep.verifier.transfer import alu, branch, calls, loops, memory
@@ -98,6 +98,8 @@ def _jump(insn: Instruction, slot: int, world: World) -> Branch:
         return calls.jump(insn, slot, world)
     if insn.opcode & op.CLASS_MASK == op.JMP32:
         return branch.make(insn, slot, world)
+    if code == op.CALL and insn.opcode & op.X:
+        return calls.indirect(insn, slot, world)
     if code == op.CALL:
         return calls.local(insn, slot, world) if insn.src == op.CALL_LOCAL else calls.helper(insn, slot, world)
     if code == op.EXIT:
@@ -113,5 +115,3 @@ def _store(insn: Instruction, slot: int, world: World) -> Callable[[MachineState
 
 
 _MEMORY = {op.LD: memory.load_immediate, op.LDX: memory.load, op.ST: _store, op.STX: _store}
-
-WRITES = frozenset({Use.WRITE, Use.ATOMIC, Use.ATOMIC_STORE})

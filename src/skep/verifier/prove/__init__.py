@@ -25,6 +25,7 @@ PROVERS: dict[type[Requirement], Prover] = {
     kinds.LegacyPacketLoad: access.legacy_packet_load,
     kinds.HelperAvailable: calls.helper_available,
     kinds.ValidArgument: arguments.valid_argument,
+    kinds.KnownHelper: calls.known_helper,
     kinds.SuitableMap: calls.suitable_map,
     kinds.ValidCall: calls.valid_call,
     kinds.NothingOpen: leaving.nothing_open,

@@ -172,7 +172,7 @@ _BY_KIND: dict[Kind, Callable[[ValidAccess, Pointer, MachineState, World], Viola
 
 
 def valid_map_value(need: ValidMapValue, state: MachineState, world: World) -> Violation | None:
-    """Only the single value of an array map has an address that is known before (kernel: array_map_direct_value_addr)."""
+    """Only the single value of an array map has a known address (kernel: array_map_direct_value_addr)."""
     spec = world.map(need.map)
     if spec is None:
         return Violation(

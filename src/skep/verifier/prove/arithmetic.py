@@ -1,4 +1,4 @@
-"""Registers, arithmetic and comparisons of pointers (kernel: check_reg_arg, adjust_ptr_min_max_vals, check_cond_jmp_op)."""
+"""Registers, arithmetic and comparisons of pointers (kernel: adjust_ptr_min_max_vals, check_cond_jmp_op)."""
 
 from __future__ import annotations
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from skep.abi.helpers import HELPERS, may_call
 from skep.abi.map_types import MapType
 from skep.abi.signatures import ReturnKind
+from skep.verifier.options import MemoryEntry
 from skep.verifier.prove.arguments import map_argument
 from skep.verifier.prove.compatibility import SLEEPABLE_MAPS, fits
 from skep.verifier.prove.functions import valid_global_call
 from skep.verifier.requirements.kinds import (
     HelperAvailable,
+    KnownHelper,
     Rule,
     SuitableMap,
     ValidCall,
@@ -72,6 +74,21 @@ def helper_available(need: HelperAvailable, state: MachineState, world: World) -
         feature = f"helper {row.name}()"
         return Violation(Rule.UNSUPPORTED, need, feature, None, {"feature": feature, "instead": ""})
     return None
+
+
+def known_helper(need: KnownHelper, state: MachineState, world: World) -> Violation | None:
+    """A call through a register: of one helper without arguments, and only where Linux does not decide."""
+    if not isinstance(world.options.entry, MemoryEntry):
+        return Violation(Rule.UNKNOWN_OPCODE, need, "unknown opcode 8d", None, {"opcode": 0x8D})
+    value = state.regs[need.reg]
+    signature = None
+    if isinstance(value, Number) and value.value is not None:
+        value.rely()
+        signature = world.signature(value.value)
+    if signature is None or signature.args != ():
+        feature = "calls through a register, but for helpers without arguments"
+        return Violation(Rule.UNSUPPORTED, need, feature, need.reg, {"feature": feature, "instead": ""})
+    return helper_available(HelperAvailable(signature.id), state, world)
 
 
 def suitable_map(need: SuitableMap, state: MachineState, world: World) -> Violation | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from skep.model.programs import Subprogram
 from skep.verifier.prove import access, regions, stack
 from skep.verifier.requirements.kinds import Requirement, Rule, ValidCall, Violation
-from skep.verifier.state.functions import Parameter, Passed, parameters
+from skep.verifier.state.functions import Parameter, Passed
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.values import Kind, Number, Pointer, Value, type_name
 from skep.verifier.state.world import World
@@ -13,7 +13,7 @@ from skep.verifier.state.world import World
 
 def valid_global_call(need: ValidCall, sub: Subprogram, state: MachineState, world: World) -> Violation | None:
     """Every argument is what the prototype says (kernel: btf_check_func_arg_match)."""
-    expected = parameters(world.linked, sub)
+    expected = world.parameters(sub.start)
     if isinstance(expected, str):
         if expected.startswith("unsupported"):
             feature = f"parameters of global function {sub.name}(): {expected}"

@@ -53,7 +53,7 @@ def _outside(pointer: Pointer, available: int, off: int, size: int) -> str:
 
 
 def packet(need: Requirement, pointer: Pointer, reg: int, off: int, size: int, *, zero_size: bool) -> Violation | None:
-    """``size`` bytes at ``off`` from the packet pointer's base were compared with data_end (kernel: check_packet_access)."""
+    """``size`` bytes at ``off`` from the pointer's base were compared with data_end (kernel: check_packet_access)."""
     if pointer.low < 0:
         said = f"R{reg} min value is negative, either use unsigned index or do a if (index >=0) check."
         return Violation(Rule.NEGATIVE_OFFSET, need, said, reg, {"pointer": pointer.name})

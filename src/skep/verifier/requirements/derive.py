@@ -12,6 +12,7 @@ from skep.verifier.requirements.kinds import (
     Event,
     HelperAvailable,
     Initialised,
+    KnownHelper,
     LegacyPacketLoad,
     NothingOpen,
     Requirement,
@@ -137,7 +138,7 @@ def _comparison(insn: Instruction, width: int) -> Requirements:
 
 def _call(insn: Instruction, slot: int, linked: LinkedProgram) -> Requirements:
     if insn.opcode & op.X:
-        return (Supported("calls through a register (callx)"),)
+        return (Initialised(insn.dst), KnownHelper(insn.dst))
     if insn.src == op.CALL_LOCAL:
         return (ValidCall(slot + 1 + insn.imm),)
     if insn.src == op.CALL_KFUNC:

@@ -213,6 +213,13 @@ class ValidCall(Requirement):
 
 
 @dataclass(frozen=True, slots=True)
+class KnownHelper(Requirement):
+    """``reg`` holds the number of one helper (callx). Linux has no such call; conformance cases do."""
+
+    reg: int
+
+
+@dataclass(frozen=True, slots=True)
 class NothingOpen(Requirement):
     """Everything that was acquired has been released (kernel: check_resource_leak)."""
 

@@ -28,7 +28,8 @@ class Frame:
         self.number = number
         self.start = start
         self.call_slot = call_slot
-        self.regs: list[Value | None] = [None] * 10 + [Pointer(Kind.STACK, frame=number)]
+        self.regs: list[Value | None] = [None] * 11
+        self.regs[10] = Pointer(Kind.STACK, frame=number)
         self.stack: list[Cell | None] = []
         self.callback: tuple[int, int] | None = None
         self.callback_depth = 0

@@ -1,6 +1,7 @@
 """Eight bytes of stack: what each byte is, and the value that was spilled there.
 
-Cells are immutable but for the mark ``read``: a saved state compares only cells that some path read afterwards (or may yet).
+Cells are immutable but for the mark ``read``: a saved state compares only cells that some path read afterwards (or may
+yet).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What a register or stack cell may hold: a Number or a Pointer.
 
-Both are immutable and shared between states, but for one mark: a Number remembers whether any proof relied on its range
-(``precise``) and from which Numbers it was computed (``parents``). Relying on a number makes its ancestors precise too, so
-that every saved state that holds one of them compares it strictly. That is the kernel's precision tracking (mark_chain_precision)
-by data flow instead of by walking back over instructions.
+Both are immutable and shared between states, but for one mark: a Number remembers whether any proof relied on its
+range (``precise``) and from which Numbers it was computed (``parents``). Relying on a number makes its ancestors
+precise too, so that every saved state that holds one of them compares it strictly. That is the kernel's precision
+tracking (mark_chain_precision) by data flow instead of by walking back over instructions.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Number:
     Attributes:
         range: the set.
         value: the number (unsigned 64 bits) where only one is possible, else None.
-        token, delta: Numbers with the same token differ by their deltas on every run (``r2 = r1; r2 += 4``) and are refined
-            together (the kernel's scalar ids). None: the Number itself is the token.
+        token, delta: Numbers with the same token differ by their deltas on every run (``r2 = r1; r2 += 4``) and are
+            refined together (the kernel's scalar ids). None: the Number itself is the token.
         shared: more than one register or cell may hold it or be linked with it.
         precise, parents: see the module. Parents are dropped once they are marked.
     """
@@ -130,7 +130,7 @@ class Pointer:
     Attributes:
         off: fixed part of the offset.
         var: variable part; None: zero.
-        id: for packet pointers: the same id means the same variable part; for nullable ones: the same id is NULL together.
+        id: packet pointers with the same id have the same variable part; nullable ones are NULL together.
         range: for packet pointers: readable bytes from ``base + var``.
         nullable: may be NULL.
         map: blueprint, for MAP, MAP_VALUE and MAP_KEY (an inner map's template).

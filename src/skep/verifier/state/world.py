@@ -12,6 +12,7 @@ from skep.model.maps import MapSpec
 from skep.model.programs import Access, CallFact, Facts, LinkedProgram, Region, Subprogram
 from skep.verifier.flow.cfg import Flow
 from skep.verifier.options import Options
+from skep.verifier.state.functions import Parameter, parameters
 
 _SCALAR, _POINTER = 1, 2
 
@@ -115,6 +116,7 @@ class World:
 
     __slots__ = (
         "_id",
+        "_parameters",
         "_resizers",
         "context",
         "flow",
@@ -141,6 +143,7 @@ class World:
         self.notes = Notebook(len(self.insns))
         self.tail_calls: set[int] = set()  # first slots of functions that make tail calls
         self.global_calls: set[int] = set()  # first slots of global functions that are called
+        self._parameters: dict[int, tuple[Parameter, ...] | str] = {}
         self._resizers: frozenset[int] | None = None
         self._id = 0
 
@@ -154,6 +157,12 @@ class World:
         if helper not in self.signatures:
             self.signatures[helper] = signature_for(helper, self.linked.prog_type) or HELPERS.get(helper)
         return self.signatures[helper]
+
+    def parameters(self, start: int) -> tuple[Parameter, ...] | str:
+        """The parameters of the global function at this slot, or why it cannot be one."""
+        if start not in self._parameters:
+            self._parameters[start] = parameters(self.linked, self.functions[start])
+        return self._parameters[start]
 
     def returns_int(self, start: int) -> bool:
         """Whether the function at this slot is known to return an integer."""

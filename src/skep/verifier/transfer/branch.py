@@ -63,10 +63,6 @@ def make(insn: Instruction, slot: int, world: World) -> Branch:
                     return after if code == op.JEQ else target
             if isinstance(b, Pointer) and width == 64:
                 return _two_pointers(state, forks, a, b, code, target, after)
-        elif isinstance(b, Pointer) and isinstance(a, Number) and width == 64 and a.value == 0:
-            if code in (op.JEQ, op.JNE) and not b.nullable and b.kind in _NOT_NULL:
-                a.rely()
-                return after if code == op.JEQ else target
         forks.append((target, state.copy()))
         return after
 

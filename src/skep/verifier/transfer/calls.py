@@ -11,7 +11,7 @@ from skep.isa.instruction import Instruction
 from skep.model.maps import MapSpec
 from skep.model.programs import CallFact
 from skep.verifier.domains.scalar import Scalar
-from skep.verifier.state.functions import Passed, parameters
+from skep.verifier.state.functions import Passed
 from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.stack import SPILL, ZERO
 from skep.verifier.state.values import PACKET_KINDS, Kind, Number, Pointer, Value, constant, unknown
@@ -55,6 +55,18 @@ def helper(insn: Instruction, slot: int, world: World) -> Branch:
             world.notes.resizes_packet = True
             forget_packet(state)
         return slot + 1
+
+    return full
+
+
+def indirect(insn: Instruction, slot: int, world: World) -> Branch:
+    """The function of a helper call through a register."""
+
+    def full(state: MachineState, forks: list[Fork]) -> int:
+        value = state.regs[insn.dst]
+        assert isinstance(value, Number)
+        assert value.value is not None
+        return helper(Instruction(op.JMP | op.CALL, imm=value.value), slot, world)(state, forks)
 
     return full
 
@@ -256,7 +268,7 @@ def local(insn: Instruction, slot: int, world: World) -> Branch:
 
     def believe(state: MachineState, forks: list[Fork]) -> int:
         assert sub is not None
-        expected = parameters(world.linked, sub)
+        expected = world.parameters(start)
         assert not isinstance(expected, str)
         regs = state.regs
         for reg, parameter in enumerate(expected, start=1):

@@ -133,10 +133,12 @@ def clobber(frame: Frame, pointer: Pointer, offset: int, size: int, world: World
     if low != high or not fills:
         _write_somewhere(frame, low, high + size, None, world)
         return
-    for off in range(low, low + size):
-        index, rest = divmod(-off - 1, 8)
-        cell = frame.cell(index)
-        frame.set_cell(index, overwritten(cell, 7 - rest, 1, MISC))
+    end = low + size
+    while low < end:
+        index, rest = divmod(-low - 1, 8)
+        count = min(rest + 1, end - low)
+        frame.set_cell(index, overwritten(frame.cell(index), 7 - rest, count, MISC))
+        low += count
 
 
 def used(frame: Frame, pointer: Pointer, size: int, world: World) -> None:
