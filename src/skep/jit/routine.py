@@ -90,7 +90,7 @@ class Writer:
             body.emit(f"%ctx = call ptr @{native.symbol}(ptr %run)")
         depth = -(-unit.facts.stack_depth.get(self.routine.start, 512) // STACK_ALIGN) * STACK_ALIGN
         body.emit(f"%stack = alloca [{depth} x i8], align {STACK_ALIGN}")
-        if depth and getattr(unit.facts, "reads_uninit_stack", True):
+        if depth and unit.facts.reads_uninit_stack:
             body.emit(f"store [{depth} x i8] zeroinitializer, ptr %stack, align {STACK_ALIGN}")
         body.set_pointer(Reg.R10, body.offset("%stack", str(depth)))
         if self.counts_turns:

@@ -84,8 +84,10 @@ def test_a_spilled_pointer_comes_back(run: Run) -> None:
     assert run(program, b"\1\2\3") == 3
 
 
-def test_stack_that_was_never_written_reads_as_zero(run: Run) -> None:
-    assert run(make_program(code("r0 = *(u64 *)(r10 -64)", "exit"))) == 0
+def test_stack_that_was_never_written_reads_as_zero(run: Run, runtime: bytes) -> None:
+    program = make_program(code("r0 = *(u64 *)(r10 -64)", "exit"), reads_uninit_stack=True)
+    assert run(program) == 0
+    assert "zeroinitializer" in jit.compile_program(program, ROWS, runtime, {}).module.text
 
 
 @pytest.mark.parametrize("facts", [{}, {"pointer_results": frozenset(range(20))}])
