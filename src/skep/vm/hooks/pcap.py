@@ -26,7 +26,7 @@ from skep.vm.runtime import Run
 
 _MAX_PACKET, _SKB_MAX = 262144, 65536
 _WORK = 1024 + _MAX_PACKET + 2 * _SKB_MAX + 4096  # headroom, packet, growth (run_capture() in native/loops.c)
-_OUTPUT = 8 << 20
+_OUTPUT = 1 << 20
 _TAIL_CALL = 12
 _FLUSH = 2
 _ETHERNET = 1
@@ -114,7 +114,7 @@ class PcapLink:
             )
             start = time.perf_counter()
             self._drive(capture, sink, output, run, job, progress)
-            sink.write(b"", capture, whole=True)
+            sink.write(0, capture, whole=True)
             state = capture.state
             seconds = time.perf_counter() - start
             verdicts = counts(job, program.prog_type, program.verified.linked.attach_type)
@@ -130,7 +130,7 @@ class PcapLink:
                 program, loop = self._program, _loop(self._program)
             status = loop(run, job)
             if output.length:
-                sink.write(ctypes.string_at(output.buffer, output.length), capture)
+                sink.write(int(output.length), capture)
                 output.length = 0
             if status < 0:
                 raise capture.error()
@@ -164,8 +164,8 @@ class Sink:
     address: int | None = None
     capacity = 0
 
-    def write(self, data: bytes, capture: CaptureFile, whole: bool = False) -> None:
-        """Write packets; ``whole``: these were the last."""
+    def write(self, length: int, capture: CaptureFile, whole: bool = False) -> None:
+        """Write ``length`` bytes of packets from the buffer; ``whole``: these were the last."""
 
 
 class PcapFile(Sink):
@@ -179,18 +179,17 @@ class PcapFile(Sink):
         self.address = ctypes.addressof(self._buffer)
         self.capacity = _OUTPUT
 
-    def write(self, data: bytes, capture: CaptureFile, whole: bool = False) -> None:
+    def write(self, length: int, capture: CaptureFile, whole: bool = False) -> None:
         """Write packets, and the header before the first."""
-        if not self._headed and (data or whole):
+        if not self._headed and (length or whole):
             self._headed = True
             state = capture.state
             magic = 0xA1B23C4D if state.nanoseconds else 0xA1B2C3D4
             link_type = state.link_type if state.packets or state.format == 1 else _ETHERNET
             self._put(struct.pack("<IHHiIII", magic, 2, 4, 0, 0, _MAX_PACKET, link_type))
-        self._put(data)
+        self._put(memoryview(self._buffer).cast("B")[:length])
 
-    def _put(self, data: bytes) -> None:
-        left = memoryview(data)
+    def _put(self, left: memoryview | bytes) -> None:
         try:
             while left:
                 left = left[os.write(self._fd, left) :]
