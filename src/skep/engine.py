@@ -109,6 +109,14 @@ class Poppable(Protocol):
 
 
 @runtime_checkable
+class Batched(Protocol):
+    """A map whose elements can be read many at a time; ends whatever others add or remove meanwhile."""
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values; every key once. Empty for maps without keys."""
+
+
+@runtime_checkable
 class DirectMemory(Protocol):
     """A map whose memory can be seen without copying (arrays, global data)."""
 

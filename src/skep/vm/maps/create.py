@@ -34,7 +34,8 @@ def create_map(spec: MapSpec, pin_directory: Path | None = None) -> VmMap:
     """Make a map; its ``contents`` and ``frozen`` included.
 
     A map with ``pinning`` BY_NAME is the one that lies under its name in ``pin_directory``, made if it is not there. It
-    is a file: other processes see the same memory, and it stays when this process ends, whatever way.
+    is a file: other processes see the same memory, and it stays when this process ends, whatever way. Without a
+    directory (None, and no $SKEP_PIN_DIR) it is a map of this process alone, like the others.
 
     Raises:
         UnsupportedError: the vm has no such map type.
@@ -44,6 +45,8 @@ def create_map(spec: MapSpec, pin_directory: Path | None = None) -> VmMap:
         spec = spec.replace(max_entries=possible_cpus())  # as libbpf does
     check_spec(spec)
     header = _layout(spec)
+    if pin_directory is None and os.environ.get("SKEP_PIN_DIR"):
+        pin_directory = Path(os.environ["SKEP_PIN_DIR"])
     if spec.pinning is Pinning.BY_NAME and pin_directory is not None:
         return _pinned(spec, header, pin_directory / spec.name)
     try:
