@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from skep.verifier.domains import alu
 from skep.verifier.state.machine import Frame
-from skep.verifier.state.stack import INVALID, MISC, SPILL, ZERO, Cell, overwritten, scrubbed, spilled
+from skep.verifier.state.stack import INVALID, MISC, SPILL, ZERO, Cell, overwritten, spilled
 from skep.verifier.state.values import Number, Pointer, Value, constant, unknown
 from skep.verifier.state.world import World
 
@@ -101,27 +103,41 @@ def _cut(value: Number, size: int) -> Number:
     return Number(alu.truncate(value.range, size), () if value.precise else (value,))
 
 
+def _pieces(low: int, high: int) -> Iterator[tuple[int, int, int]]:
+    """Bytes low..high cell by cell: index, first byte in the cell, number of bytes."""
+    while low < high:
+        index, rest = divmod(-low - 1, 8)
+        count = min(rest + 1, high - low)
+        yield index, 7 - rest, count
+        low += count
+
+
 def _write_somewhere(frame: Frame, low: int, high: int, value: Value | None, world: World) -> None:
     """A store to one place among bytes low..high: any of them may have changed (kernel: check_stack_write_var_off)."""
-    zero = isinstance(value, Number) and value.value == 0
+    zero = value if isinstance(value, Number) and value.value == 0 else None
     world.notes.stack(frame.start, -low)
-    for off in range(low, high):
-        index, rest = divmod(-off - 1, 8)
-        cell = frame.cell(index)
-        if cell is None:
-            cell = Cell(bytes(8))
-        kind = cell.types[7 - rest]
-        if kind == INVALID:
+    for index, first, count in _pieces(low, high):
+        cell = frame.cell(index) or Cell(bytes(8))
+        kinds = cell.types[first : first + count]
+        if INVALID in kinds:
             world.notes.reads_uninit_stack = True
-        if zero and isinstance(value, Number):
-            if kind == SPILL and isinstance(cell.value, Number) and cell.value.value == 0:
-                value.rely()
-                cell.value.rely()
-                continue
-            if kind == ZERO:
-                value.rely()
-                continue
-        frame.set_cell(index, overwritten(scrubbed(cell), 7 - rest, 1, MISC))
+        if zero is not None:
+            _write_zero_somewhere(frame, index, first, kinds, zero)
+        elif cell.value is not None or kinds.count(MISC) < count:
+            frame.set_cell(index, overwritten(cell, first, count, MISC))
+
+
+def _write_zero_somewhere(frame: Frame, index: int, first: int, kinds: bytes, zero: Number) -> None:
+    """Bytes that are known to be 0 stay so."""
+    for place, kind in enumerate(kinds, start=first):
+        cell = frame.cell(index) or Cell(bytes(8))
+        if kind == SPILL and isinstance(cell.value, Number) and cell.value.value == 0:
+            zero.rely()
+            cell.value.rely()
+        elif kind == ZERO:
+            zero.rely()
+        else:
+            frame.set_cell(index, overwritten(cell, place, 1, MISC))
 
 
 def clobber(frame: Frame, pointer: Pointer, offset: int, size: int, world: World, *, fills: bool = False) -> None:
@@ -133,12 +149,8 @@ def clobber(frame: Frame, pointer: Pointer, offset: int, size: int, world: World
     if low != high or not fills:
         _write_somewhere(frame, low, high + size, None, world)
         return
-    end = low + size
-    while low < end:
-        index, rest = divmod(-low - 1, 8)
-        count = min(rest + 1, end - low)
-        frame.set_cell(index, overwritten(frame.cell(index), 7 - rest, count, MISC))
-        low += count
+    for index, first, count in _pieces(low, low + size):
+        frame.set_cell(index, overwritten(frame.cell(index), first, count, MISC))
 
 
 def used(frame: Frame, pointer: Pointer, size: int, world: World) -> None:
@@ -147,12 +159,11 @@ def used(frame: Frame, pointer: Pointer, size: int, world: World) -> None:
     if size == 0:
         return
     world.notes.stack(frame.start, -low)
-    for off in range(low, high + size):
-        index, rest = divmod(-off - 1, 8)
+    for index, first, count in _pieces(low, high + size):
         cell = frame.cell(index)
         if cell is None:
             world.notes.reads_uninit_stack = True
             continue
         cell.mark_read()
-        if cell.types[7 - rest] == INVALID:
+        if INVALID in cell.types[first : first + count]:
             world.notes.reads_uninit_stack = True
