@@ -107,18 +107,71 @@ static INLINE void skb_fill(struct __sk_buff *skb, const u8 *data, u64 length, u
     skb->family = skb->protocol == 0x0008 ? 2 : skb->protocol == 0xdd86 ? 10 : 0;
 }
 
+union packet_context {
+    struct xdp_md xdp;
+    struct __sk_buff skb;
+};
+
+/* Make a record the run's packet: where it lies, how far its bounds may move, what the context says. Returns the bytes of
+ * link header before the packet's start: programs of control groups and tunnels see the network header first. */
+static INLINE u64 packet_place(struct skep_run *run, const struct skep_job *job, const struct skep_record *r,
+                               union packet_context *ctx, int xdp, int inplace)
+{
+    u8 *data = r->data;
+    u64 link = r->link_type == LINK_ETHERNET ? ETH_HLEN : 0;
+    if (inplace) {
+        run->hard_start = data;
+        run->hard_end = data + r->captured;
+    } else {
+        data = job->work + (xdp ? XDP_HEADROOM : SKB_HEADROOM);
+        memcpy(data, r->data, r->captured);
+        u64 frame = round_up(XDP_HEADROOM + r->captured + XDP_TAILROOM, 4096) - XDP_TAILROOM;
+        run->hard_start = job->work + (xdp ? 0 : 16); /* the link header may lie before the start */
+        run->hard_end = job->work + (xdp ? frame : job->work_size);
+    }
+    run->data = run->data_meta = data;
+    run->data_end = data + r->captured;
+    run->net = (u32)link;
+    run->link = 0;
+    run->tail_calls = 0;
+    run->hash_is_set = 0;
+    run->now_ns = job->capture_clock ? r->time_ns : 0;
+    if (xdp) {
+        ctx->xdp.ingress_ifindex = job->ifindex;
+        ctx->xdp.rx_queue_index = 0;
+        return 0;
+    }
+    skb_fill(&ctx->skb, data, r->captured, r->link_type);
+    ctx->skb.ifindex = ctx->skb.ingress_ifindex = job->ifindex;
+    ctx->skb.tstamp = r->time_ns;
+    if (job->prog_type == PROG_SOCKET_FILTER || sees_link_header(job->prog_type) || r->captured < link)
+        return 0;
+    run->data = run->data_meta = data + link;
+    run->net = 0;
+    run->link = (u32)link;
+    ctx->skb.len -= (u32)link;
+    return link;
+}
+
+/* Write a packet that passed. */
+static INLINE void pass(struct skep_run *run, const struct skep_job *job, const struct skep_record *r, u64 link, u32 verdict,
+                        const struct __sk_buff *skb)
+{
+    const u8 *start = run->data - link;
+    u64 length = (u64)(run->data_end - start);
+    if (job->prog_type == PROG_SOCKET_FILTER && verdict < length)
+        length = verdict;
+    emit(job->output, job->capture, r, start, length, skb);
+}
+
 /* The loop. `xdp` and `inplace` are constants in each instance below. */
 static INLINE s64 run_capture(struct skep_run *state, struct skep_job *job, int xdp, int inplace)
 {
     struct skep_run local = *state, *run = &local; /* a copy that LLVM can keep in registers */
     struct skep_capture *c = job->capture;
     struct skep_output *out = job->output;
-    union {
-        struct xdp_md xdp;
-        struct __sk_buff skb;
-    } ctx;
+    union packet_context ctx;
     struct skep_record r;
-    int skip_link = !xdp && job->prog_type != PROG_SOCKET_FILTER && !sees_link_header(job->prog_type);
     s64 status;
     memset(&ctx, 0, sizeof(ctx));
     run->ctx = &ctx;
@@ -139,52 +192,12 @@ static INLINE s64 run_capture(struct skep_run *state, struct skep_job *job, int 
             status = capture_fail(c, CAPTURE_MIXED_LINKS, c->position, r.link_type);
             break;
         }
-        u8 *data = r.data;
-        u64 link = r.link_type == LINK_ETHERNET ? ETH_HLEN : 0;
-        if (!inplace) {
-            u64 room = xdp ? XDP_HEADROOM : SKB_HEADROOM;
-            memcpy(job->work + room, data, r.captured);
-            data = job->work + room;
-            run->hard_start = job->work;
-            u64 frame = round_up(XDP_HEADROOM + r.captured + XDP_TAILROOM, 4096) - XDP_TAILROOM;
-            run->hard_end = xdp ? job->work + frame : job->work + job->work_size;
-        } else {
-            run->hard_start = data;
-            run->hard_end = data + r.captured;
-        }
-        run->data = run->data_meta = data;
-        run->data_end = data + r.captured;
-        run->net = (u32)link;
-        run->link = 0;
-        run->tail_calls = 0;
-        run->hash_is_set = 0;
-        run->now_ns = job->capture_clock ? r.time_ns : 0;
-        if (xdp) {
-            ctx.xdp.ingress_ifindex = job->ifindex;
-            ctx.xdp.rx_queue_index = 0;
-        } else {
-            skb_fill(&ctx.skb, data, r.captured, r.link_type);
-            ctx.skb.ifindex = ctx.skb.ingress_ifindex = job->ifindex;
-            ctx.skb.tstamp = r.time_ns;
-            if (skip_link && r.captured >= link) {
-                run->data = run->data_meta = data + link;
-                run->net = 0;
-                run->link = (u32)link;
-                ctx.skb.len -= (u32)link;
-            }
-        }
+        u64 link = packet_place(run, job, &r, &ctx, xdp, inplace);
         u32 verdict = (u32)skep_program(run, &ctx);
         if (judge(job, verdict)) {
             job->passed++;
-            if (out->buffer) {
-                u8 *start = run->data;
-                if (skip_link && r.captured >= link)
-                    start -= link; /* the link header is still there, before the start */
-                u64 length = (u64)(run->data_end - start);
-                if (job->prog_type == PROG_SOCKET_FILTER && verdict < length)
-                    length = verdict;
-                emit(out, c, &r, start, length, xdp ? NULL : &ctx.skb);
-            }
+            if (out->buffer)
+                pass(run, job, &r, link, verdict, xdp ? NULL : &ctx.skb);
         }
     }
     state->random = run->random;
