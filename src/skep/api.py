@@ -8,14 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from skep.btf.reader import parse_btf
-from skep.collection import Object
+from skep.collection import Object, Program
 from skep.collection.load import load_object
 from skep.diagnostics import Diagnostic, SourceFile
 from skep.engine import Engine
 from skep.errors import InputError, UsageError
 from skep.frontend import compile_c
 from skep.kernel import host
+from skep.kernel.engine import KernelEngine
+from skep.kernel.target import kernel_target
 from skep.model.objects import ExternKind, ObjectSpec
 from skep.model.target import Target
 from skep.objfile import read_object
@@ -23,6 +24,7 @@ from skep.verifier.options import Options
 from skep.vm.engine import VmEngine
 from skep.vm.target import vm_target
 
+ENGINES = ("vm", "kernel")
 ELF_MAGIC = b"\x7fELF"
 C_SUFFIXES = (".c", ".h")
 
@@ -85,25 +87,33 @@ def load(
     programs: Iterable[str] | None = None,
     variables: Mapping[str, Any] | None = None,
     options: Options | None = None,
+    extends: Mapping[str, Program] | None = None,
+    target: Target | None = None,
 ) -> Object:
     """Link, verify and load a blueprint; nothing is created before everything is proved.
 
+    On the kernel engine the kernel's verifier decides; when it rejects, skep's own explains.
+
     Args:
         spec: from :func:`compile` or :func:`open_object`.
-        engine: ``vm`` (this process), or an engine of your own making.
+        engine: ``vm`` (this process), ``kernel`` (the running Linux), or an engine of your own making.
         programs: names of the programs to load; default: all that are not marked ``SEC("?...")``.
         variables: values for global variables, set before loading; constants in ``.rodata`` are known to the verifier.
         options: limits for the verifier.
+        extends: for ``SEC("freplace/FUNCTION")``: by name, the live program whose function it replaces.
+        target: what to link for, instead of the facts that the engine tells (another kernel's types: ``--btf``).
 
     Raises:
         LinkError, RejectedError, UnsupportedError, EngineError: see errors.py; nothing is left behind.
         UsageError: an unknown engine, program or variable.
     """
     if not isinstance(engine, str):
-        return load_object(spec, engine, programs=programs, variables=variables, options=options)
-    owned = _make_engine(engine, spec)
+        return load_object(spec, engine, programs=programs, variables=variables, options=options, extends=extends)
+    owned = make_engine(engine, spec, target)
     try:
-        return load_object(spec, owned, programs=programs, variables=variables, options=options, close_engine=True)
+        return load_object(
+            spec, owned, programs=programs, variables=variables, options=options, extends=extends, close_engine=True
+        )
     except BaseException:
         owned.close()
         raise
@@ -114,30 +124,46 @@ def host_btf() -> bytes | None:
     return host.read_btf()
 
 
-def default_target(spec: ObjectSpec) -> Target:
-    """The vm's Target for an object: what ``skep verify`` judges for, and what :func:`load` runs on.
+def default_target(spec: ObjectSpec, engine: str = "vm") -> Target:
+    """An engine's Target for an object: what ``skep verify`` judges for, and what :func:`load` runs on.
 
     The running kernel's types, configuration and symbols are read only where the object asks for them: CO-RE
     relocations are resolved against this kernel, so that the same object gives the same program on both engines.
+
+    Raises:
+        UsageError: U0101 there is no such engine.
     """
-    target = vm_target()
+    _check_engine_name(engine)
     kinds = {extern.kind for extern in spec.externs.values()}
-    if kinds & {ExternKind.KSYM, ExternKind.KFUNC} or any(f.core_relocations for f in spec.functions.values()):
-        raw = host.read_btf()
-        target = replace(target, btf=parse_btf(raw) if raw is not None else None)
-    if ExternKind.KCONFIG in kinds:
-        target = replace(target, kconfig=host.read_kconfig())
-    if ExternKind.KSYM in kinds:
-        target = replace(target, kallsyms=host.read_kallsyms())
+    has_core = any(f.core_relocations for f in spec.functions.values())
+    wants_btf = bool(has_core or kinds & {ExternKind.KSYM, ExternKind.KFUNC})
+    wants_kconfig, wants_kallsyms = ExternKind.KCONFIG in kinds, bool(kinds & {ExternKind.KSYM, ExternKind.KCONFIG})
+    if engine == "kernel":
+        return kernel_target(btf=wants_btf, kconfig=wants_kconfig, kallsyms=wants_kallsyms)
+    target = vm_target()
+    if wants_btf or wants_kconfig or wants_kallsyms:
+        known = kernel_target(btf=wants_btf, kconfig=wants_kconfig, kallsyms=wants_kallsyms)
+        target = replace(
+            target, btf=known.btf, module_btf=known.module_btf, kconfig=known.kconfig, kallsyms=known.kallsyms
+        )
     return target
 
 
-def _make_engine(name: str, spec: ObjectSpec) -> Engine:
+def make_engine(name: str, spec: ObjectSpec, target: Target | None = None) -> Engine:
+    """An engine by name, with a Target that knows what this object asks for.
+
+    Raises:
+        UsageError: U0101 there is no such engine.
+    """
+    _check_engine_name(name)
     if name == "vm":
-        return VmEngine(default_target(spec))
-    raise UsageError(
-        Diagnostic("U0101", f"there is no engine '{name}'", help="engines: vm (kernel follows in a later version)")
-    )
+        return VmEngine(target or default_target(spec))
+    return KernelEngine(target or default_target(spec, "kernel"))
+
+
+def _check_engine_name(name: str) -> None:
+    if name not in ENGINES:
+        raise UsageError(Diagnostic("U0101", f"there is no engine '{name}'", help=f"engines: {', '.join(ENGINES)}"))
 
 
 def _stem(name: str) -> str:

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from skep.model.hooks import Hook
 from skep.model.maps import MapSpec
-from skep.model.programs import VerifiedProgram
+from skep.model.programs import LinkedProgram, VerifiedProgram
 from skep.model.target import Target
 
 ANY, NOEXIST, EXIST = 0, 1, 2  # flags of MapHandle.update: BPF_ANY, BPF_NOEXIST, BPF_EXIST
@@ -124,6 +124,31 @@ class DirectMemory(Protocol):
         """All values, in place; writes are seen by programs at once. Invalid after close()."""
 
 
+@runtime_checkable
+class Bulk(Protocol):
+    """A map that reads and writes many elements at once; keys, and values, lie one after the other."""
+
+    def batches(self, *, remove: bool = False) -> Iterator[tuple[int, bytes, bytes]]:
+        """(count, keys, values): all elements in blocks; ``remove``: take them out (hash maps)."""
+
+    def update_many(self, keys: bytes, values: bytes, flags: int = ANY) -> int:
+        """Set many values; how many."""
+
+    def delete_many(self, keys: bytes) -> int:
+        """Remove many keys; how many were there."""
+
+
+@runtime_checkable
+class Pinnable(Protocol):
+    """A map or program that can get a name in a bpffs, under which it outlives its owner."""
+
+    def pin(self, path: str) -> None:
+        """Give it a name."""
+
+    def unpin(self, path: str | None = None) -> None:
+        """Take a name away, or (None) all that this handle gave."""
+
+
 class Engine(Protocol):
     """A place where programs run."""
 
@@ -148,3 +173,24 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give back everything the engine itself holds."""
+
+
+@runtime_checkable
+class JudgesItself(Protocol):
+    """An engine that has a verifier of its own, whose verdict counts: Linux."""
+
+    def load_linked(
+        self, program: LinkedProgram, maps: Mapping[str, MapHandle], extends: ProgramHandle | None = None
+    ) -> ProgramHandle:
+        """Load a program that nobody has judged yet; RejectedError (with ``log``) when its verifier says no."""
+
+
+@runtime_checkable
+class PinsByName(Protocol):
+    """An engine that opens maps by the name under which they are pinned, and makes such pins."""
+
+    def pin_by_name(self, handle: MapHandle) -> None:
+        """Make the pin of a map that wants one and was not opened from it."""
+
+    def undo_pin(self, handle: MapHandle) -> None:
+        """Take it away again."""

@@ -87,7 +87,11 @@ class UnsupportedError(SkepError):
 
 
 class RejectedError(SkepError):
-    """A verifier said no."""
+    """A verifier said no. ``log`` is what the kernel's verifier wrote, whole; "" when ours decided."""
+
+    def __init__(self, diagnostics: Diagnostic | Sequence[Diagnostic], log: str = "") -> None:
+        super().__init__(diagnostics)
+        self.log = log
 
 
 class EngineError(SkepError):

@@ -7,17 +7,18 @@ from contextlib import ExitStack
 from typing import Any
 
 from skep.abi.map_types import MapType
+from skep.collection.judged import load_judged
 from skep.collection.map import Map, MapFactory
 from skep.collection.object import Object, no_such_name
 from skep.collection.program import Program
 from skep.collection.variable import Variable
 from skep.diagnostics import Diagnostic
-from skep.engine import Engine, MapHandle
+from skep.engine import Engine, JudgesItself, MapHandle, PinsByName
 from skep.errors import UsageError
 from skep.linker import link, set_variables
-from skep.model.maps import MapSpec
+from skep.model.maps import MapSpec, Pinning
 from skep.model.objects import ObjectSpec
-from skep.model.programs import VerifiedProgram
+from skep.model.programs import LinkedProgram
 from skep.verifier import verify
 from skep.verifier.options import Options
 
@@ -29,17 +30,23 @@ def load_object(
     programs: Iterable[str] | None = None,
     variables: Mapping[str, Any] | None = None,
     options: Options | None = None,
+    extends: Mapping[str, Program] | None = None,
     close_engine: bool = False,
 ) -> Object:
     """Load a blueprint on an engine; see :func:`skep.load`.
+
+    An engine that judges itself (Linux) decides on its own verifier's verdict; on every other one a program runs only
+    when skep's verifier has proved it.
 
     ``close_engine``: the object owns the engine and closes it last.
     """
     if variables:
         spec = set_variables(spec, dict(variables))
     wanted = _wanted_programs(spec, programs)
-    proved = {name: verify(link(spec, name, engine.target), options or Options()) for name in wanted}
-    blueprints = _wanted_maps(spec, proved)
+    linked = {name: link(spec, name, engine.target) for name in wanted}
+    judges_itself = isinstance(engine, JudgesItself)
+    proved = {} if judges_itself else {n: verify(program, options or Options()) for n, program in linked.items()}
+    blueprints = _wanted_maps(spec, linked)
     with ExitStack() as stack:
         if close_engine:
             stack.callback(engine.close)
@@ -48,9 +55,13 @@ def load_object(
             handles[name] = engine.create_map(blueprint)
             stack.callback(handles[name].close)
         live_programs: dict[str, Program] = {}
-        for name, program in proved.items():
-            needed = {map_name: handles[map_name] for map_name in program.linked.maps}
-            live_programs[name] = Program(program, engine.load_program(program, needed), engine)
+        for name, program in linked.items():
+            needed = {map_name: handles[map_name] for map_name in program.maps}
+            if isinstance(engine, JudgesItself):
+                base = extends[name].handle if extends and name in extends else None
+                live_programs[name] = Program(program, load_judged(engine, program, needed, base, options), engine)
+            else:
+                live_programs[name] = Program(proved[name], engine.load_program(proved[name], needed), engine)
             stack.callback(live_programs[name].close)
         factory = MapFactory(spec.byte_order, _member_putter(engine))
         maps = {name: factory.make(blueprints[name], handle) for name, handle in handles.items()}
@@ -62,7 +73,20 @@ def load_object(
             for name, variable in spec.variables.items()
             if variable.map in handles
         }
+        _pin_maps(engine, handles.values())
         return Object(spec, live_programs, maps, live_variables, stack.pop_all())
+
+
+def _pin_maps(engine: Engine, handles: Iterable[MapHandle]) -> None:
+    """The last step: names in a bpffs for the maps that want one; a failure takes those made before away again."""
+    if not isinstance(engine, PinsByName):
+        return
+    with ExitStack() as made:
+        for handle in handles:
+            if handle.spec.pinning is Pinning.BY_NAME:
+                engine.pin_by_name(handle)
+                made.callback(engine.undo_pin, handle)
+        made.pop_all()
 
 
 def _wanted_programs(spec: ObjectSpec, names: Iterable[str] | None) -> list[str]:
@@ -75,11 +99,11 @@ def _wanted_programs(spec: ObjectSpec, names: Iterable[str] | None) -> list[str]
     return wanted
 
 
-def _wanted_maps(spec: ObjectSpec, proved: Mapping[str, VerifiedProgram]) -> dict[str, MapSpec]:
+def _wanted_maps(spec: ObjectSpec, linked: Mapping[str, LinkedProgram]) -> dict[str, MapSpec]:
     """Every declared map that should exist, and what linking added or finished (``.kconfig``, ``.rodata``)."""
     blueprints = {name: blueprint for name, blueprint in spec.maps.items() if blueprint.autocreate}
-    for program in proved.values():
-        blueprints.update(program.linked.maps)
+    for program in linked.values():
+        blueprints.update(program.maps)
     return blueprints
 
 

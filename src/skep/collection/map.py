@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, ClassVar
 
 from skep.abi.map_types import MapType
@@ -10,7 +10,7 @@ from skep.btf.types import Datasec, Struct, Typedef, Union
 from skep.btf.values import codec as btf_codec
 from skep.collection.codecs import Codec, codec_for
 from skep.diagnostics import Diagnostic
-from skep.engine import ANY, MapHandle, Poppable
+from skep.engine import ANY, Batched, Bulk, MapHandle, Pinnable, Poppable
 from skep.errors import ClosedError, InternalError, MapError, UsageError
 from skep.model.maps import MapSpec
 
@@ -60,6 +60,23 @@ class Map:
         handle, self._handle = self._handle, None
         if handle is not None:
             handle.close()
+
+    def pin(self, path: str) -> None:
+        """Give it a name in a bpffs, under which it outlives this process (kernel engine).
+
+        Raises:
+            UsageError: the engine has no such names.
+        """
+        handle = self.handle
+        if not isinstance(handle, Pinnable):
+            raise UsageError(Diagnostic("U0204", f"map '{self.name}' cannot be pinned", help='use engine="kernel"'))
+        handle.pin(path)
+
+    def unpin(self, path: str | None = None) -> None:
+        """Take a name away, or (None) all that were given through this object."""
+        handle = self.handle
+        if isinstance(handle, Pinnable):
+            handle.unpin(path)
 
     def contents(self) -> Iterator[tuple[Any, Any]]:
         """What can be shown without changing anything: (key, value) pairs; nothing for queues and ring buffers."""
@@ -114,10 +131,58 @@ class MappingMap(Map, MutableMapping[Any, Any]):
         return sum(1 for _ in self._raw_keys())
 
     def contents(self) -> Iterator[tuple[Any, Any]]:
+        handle = self.handle
+        if isinstance(handle, Batched):
+            for key, value in handle.items():
+                yield self._key.decode(key), self._decode(value)
+            return
         for raw in self._raw_keys():
-            value = self.handle.lookup(raw)
+            found = self.handle.lookup(raw)
+            if found is not None:
+                yield self._key.decode(raw), self._decode(found)
+
+    def update_all(self, elements: Mapping[Any, Any] | Iterable[tuple[Any, Any]], flags: int = ANY) -> int:
+        """Set many values, in few system calls where the engine can; how many.
+
+        Raises:
+            MapError: as for one value; those before the faulty one are set.
+        """
+        pairs = elements.items() if isinstance(elements, Mapping) else elements
+        encoded = [(self._key.encode(key), self._encode(value)) for key, value in pairs]
+        handle = self.handle
+        if isinstance(handle, Bulk):
+            return handle.update_many(b"".join(k for k, _ in encoded), b"".join(v for _, v in encoded), flags)
+        for key, value in encoded:
+            handle.update(key, value, flags)
+        return len(encoded)
+
+    def delete_all(self, keys: Iterable[Any]) -> int:
+        """Remove many keys, in few system calls where the engine can; how many were there."""
+        encoded = [self._key.encode(key) for key in keys]
+        handle = self.handle
+        if isinstance(handle, Bulk):
+            return handle.delete_many(b"".join(encoded))
+        return sum(handle.delete(key) for key in encoded)
+
+    def drain(self) -> Iterator[tuple[Any, Any]]:
+        """Take all elements out, (key, value) by (key, value): each is read and removed at once (hash maps)."""
+        handle = self.handle
+        if isinstance(handle, Bulk):
+            yield from self._in_batches(handle.batches(remove=True))
+            return
+        if not isinstance(handle, Poppable):
+            raise UsageError(Diagnostic("M0007", f"map '{self.name}' does not give and remove at once"))
+        for raw in list(self._raw_keys()):
+            value = handle.pop(raw)
             if value is not None:
                 yield self._key.decode(raw), self._decode(value)
+
+    def _in_batches(self, batches: Iterator[tuple[int, bytes, bytes]]) -> Iterator[tuple[Any, Any]]:
+        for count, keys, values in batches:
+            key_size, value_size = len(keys) // count, len(values) // count
+            for i in range(count):
+                key = self._key.decode(keys[i * key_size : (i + 1) * key_size])
+                yield key, self._decode(values[i * value_size : (i + 1) * value_size])
 
     def _raw_keys(self) -> Iterator[bytes]:
         # A key that is deleted under us sends next_key back to the start: the seen set keeps the walk finite.

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from types import TracebackType
 
 from skep.diagnostics import Diagnostic
-from skep.engine import Engine, LinkHandle, PacketRun, PacketSource, ProgramHandle, RunResult
+from skep.engine import Engine, LinkHandle, PacketRun, PacketSource, Pinnable, ProgramHandle, RunResult
 from skep.errors import ClosedError, UsageError
 from skep.model.hooks import Hook
-from skep.model.programs import VerifiedProgram
+from skep.model.programs import LinkedProgram, VerifiedProgram
 
 Progress = Callable[[int, int], None]
 
@@ -68,12 +68,14 @@ class Program:
     """A loaded program: proved safe, native, ready to run or attach.
 
     Attributes:
-        verified: the proved program, for those who want to look at its code.
+        linked: the program's code and what belongs to it.
+        verified: the program with skep's own proof; None where the engine's verifier judged (Linux).
         links: what it is attached to (closed with the object).
     """
 
-    def __init__(self, verified: VerifiedProgram, handle: ProgramHandle, engine: Engine) -> None:
-        self.verified = verified
+    def __init__(self, program: VerifiedProgram | LinkedProgram, handle: ProgramHandle, engine: Engine) -> None:
+        self.verified = program if isinstance(program, VerifiedProgram) else None
+        self.linked = program.linked if isinstance(program, VerifiedProgram) else program
         self.links: list[Link] = []
         self._handle: ProgramHandle | None = handle
         self._engine = engine
@@ -81,7 +83,7 @@ class Program:
     @property
     def name(self) -> str:
         """Its name in C."""
-        return self.verified.linked.name
+        return self.linked.name
 
     @property
     def handle(self) -> ProgramHandle:
@@ -108,6 +110,23 @@ class Program:
         self.links.append(link)
         return link
 
+    def pin(self, path: str) -> None:
+        """Give it a name in a bpffs, under which it outlives this process (kernel engine).
+
+        Raises:
+            UsageError: the engine has no such names.
+        """
+        handle = self.handle
+        if not isinstance(handle, Pinnable):
+            raise UsageError(Diagnostic("U0204", f"program '{self.name}' cannot be pinned", help='use engine="kernel"'))
+        handle.pin(path)
+
+    def unpin(self, path: str | None = None) -> None:
+        """Take a name away, or (None) all that were given through this object."""
+        handle = self.handle
+        if isinstance(handle, Pinnable):
+            handle.unpin(path)
+
     def close(self) -> None:
         """Detach and give it back; a second call does nothing."""
         links, self.links = self.links, []
@@ -118,4 +137,4 @@ class Program:
             handle.close()
 
     def __repr__(self) -> str:
-        return f"<Program {self.name!r} {self.verified.linked.prog_type.name.lower()}>"
+        return f"<Program {self.name!r} {self.linked.prog_type.name.lower()}>"

@@ -6,7 +6,7 @@ import ctypes
 import errno
 
 from skep.kernel.bpf.attr import BtfLoadAttr
-from skep.kernel.bpf.call import BpfCallError, Command, address, call, data_buffer
+from skep.kernel.bpf.call import BpfCallError, Command, address, data_buffer, open_fd
 from skep.kernel.bpf.maps import F_TOKEN_FD
 from skep.kernel.bpf.programs import LOG_LIMIT, LOG_START
 from skep.kernel.fd import Fd
@@ -46,4 +46,4 @@ def _load(data: bytes, token: int, log: ctypes.Array[ctypes.c_char] | None) -> F
         btf_flags=F_TOKEN_FD if token else 0,
         btf_token_fd=token,
     )
-    return Fd(call(Command.BTF_LOAD, attr), "BTF")
+    return open_fd(Command.BTF_LOAD, attr, "BTF")

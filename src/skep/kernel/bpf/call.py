@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import platform
 from enum import IntEnum
@@ -11,12 +12,14 @@ from functools import cache
 
 from skep.diagnostics import Diagnostic
 from skep.errors import UnsupportedError
+from skep.kernel.fd import Fd
 
 # asm-generic's number is 280; the older architectures have tables of their own (arch/*/entry/syscalls).
 _NUMBERS = {
     "x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "ppc64le": 361, "ppc64": 361, "s390x": 351,
     "armv7l": 386, "armv6l": 386, "i686": 357,
 }  # fmt: skip
+_FIRST_GOOD = 3
 _ATTEMPTS = 5  # as libbpf: BPF_PROG_LOAD gives EAGAIN when a signal interrupts the verifier
 
 
@@ -90,6 +93,16 @@ def call(command: Command, attr: ctypes.Structure) -> int:
         if code not in (errno.EAGAIN, errno.EINTR):
             break
     raise BpfCallError(code, command)
+
+
+def open_fd(command: Command, attr: ctypes.Structure, what: str) -> Fd:
+    """A call that gives a descriptor; never 0, 1 or 2: in attributes 0 means none (libbpf's ensure_good_fd)."""
+    number = call(command, attr)
+    if number < _FIRST_GOOD:
+        moved = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _FIRST_GOOD)
+        os.close(number)
+        number = moved
+    return Fd(number, what)
 
 
 def text_buffer(text: str | bytes) -> ctypes.Array[ctypes.c_char]:

@@ -7,7 +7,7 @@ import errno
 from dataclasses import dataclass
 
 from skep.kernel.bpf.attr import BatchAttr, ElementAttr, MapCreateAttr
-from skep.kernel.bpf.call import BpfCallError, Command, address, call, data_buffer
+from skep.kernel.bpf.call import BpfCallError, Command, address, call, data_buffer, open_fd
 from skep.kernel.fd import Fd
 
 F_TOKEN_FD = 1 << 16  # BPF_F_TOKEN_FD of map_flags, prog_flags and btf_flags
@@ -55,7 +55,7 @@ def create(request: MapRequest, what: str = "map") -> Fd:
         value_type_btf_obj_fd=request.value_type_btf,
         map_token_fd=request.token,
     )
-    return Fd(call(Command.MAP_CREATE, attr), what)
+    return open_fd(Command.MAP_CREATE, attr, what)
 
 
 def lookup(map_fd: int, key: bytes, value_size: int, flags: int = 0) -> bytes | None:
@@ -175,3 +175,15 @@ def _read(command: Command, map_fd: int, key: bytes, value_size: int, flags: int
             return None
         raise
     return value_buffer.raw[:value_size]
+
+
+def peek_value(map_fd: int, value: bytes) -> bool:
+    """BPF_MAP_LOOKUP_ELEM of a bloom filter: whether a value may have been added."""
+    value_buffer = data_buffer(value)
+    try:
+        call(Command.MAP_LOOKUP_ELEM, ElementAttr(map_fd, 0, address(value_buffer), 0))
+    except BpfCallError as error:
+        if error.errno == errno.ENOENT:
+            return False
+        raise
+    return True

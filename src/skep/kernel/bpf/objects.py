@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Final, TypeVar
 
 from skep.kernel.bpf.attr import EnableStatsAttr, IdAttr, InfoAttr, ObjectAttr, TaskFdQueryAttr, TokenAttr
-from skep.kernel.bpf.call import BpfCallError, Command, address, call, text_buffer
+from skep.kernel.bpf.call import BpfCallError, Command, address, call, open_fd, text_buffer
 from skep.kernel.fd import Fd
 
 F_RDONLY, F_WRONLY = 1 << 3, 1 << 4  # BPF_F_RDONLY, BPF_F_WRONLY: what the descriptor may do
@@ -37,7 +37,7 @@ def pin(fd: int, path: str | os.PathLike[str]) -> None:
 def get(path: str | os.PathLike[str], flags: int = 0, what: str = "pinned object") -> Fd:
     """BPF_OBJ_GET (4.4): open a pinned object; ``flags``: F_RDONLY, F_WRONLY (4.15)."""
     name = text_buffer(os.fspath(path))
-    return Fd(call(Command.OBJ_GET, ObjectAttr(pathname=address(name), file_flags=flags)), what)
+    return open_fd(Command.OBJ_GET, ObjectAttr(pathname=address(name), file_flags=flags), what)
 
 
 def ids(kind: Kind) -> Iterator[int]:
@@ -58,7 +58,7 @@ def ids(kind: Kind) -> Iterator[int]:
 def open_id(kind: Kind, number: int, flags: int = 0) -> Fd:
     """BPF_*_GET_FD_BY_ID (4.13): ENOENT where there is none."""
     attr = IdAttr(id=number, open_flags=flags)
-    return Fd(call(kind.value[1], attr), f"{kind.name.lower()} {number}")
+    return open_fd(kind.value[1], attr, f"{kind.name.lower()} {number}")
 
 
 def read_info(fd: int, info: Info) -> Info:
@@ -70,12 +70,12 @@ def read_info(fd: int, info: Info) -> Info:
 
 def enable_stats() -> Fd:
     """BPF_ENABLE_STATS (5.8): run times and counts of all programs are kept while the descriptor is open."""
-    return Fd(call(Command.ENABLE_STATS, EnableStatsAttr(_STATS_RUN_TIME)), "statistics")
+    return open_fd(Command.ENABLE_STATS, EnableStatsAttr(_STATS_RUN_TIME), "statistics")
 
 
 def create_token(bpffs: int) -> Fd:
     """BPF_TOKEN_CREATE (6.9): rights that a bpffs (an fd of its root) was mounted with."""
-    return Fd(call(Command.TOKEN_CREATE, TokenAttr(0, bpffs)), "BPF token")
+    return open_fd(Command.TOKEN_CREATE, TokenAttr(0, bpffs), "BPF token")
 
 
 def query_task_fd(pid: int, fd: int) -> tuple[int, int, str, int, int]:

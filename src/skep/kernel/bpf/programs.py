@@ -10,7 +10,7 @@ from typing import Final
 from skep.abi.prog_types import ProgType
 from skep.errors import UnsupportedError
 from skep.kernel.bpf.attr import BindMapAttr, ProgLoadAttr, StreamAttr, TestRunAttr
-from skep.kernel.bpf.call import BpfCallError, Command, address, call, data_buffer, text_buffer
+from skep.kernel.bpf.call import BpfCallError, Command, address, call, data_buffer, open_fd, text_buffer
 from skep.kernel.bpf.maps import F_TOKEN_FD
 from skep.kernel.fd import Fd
 
@@ -130,7 +130,7 @@ def _load(request: LoadRequest, level: int, log: ctypes.Array[ctypes.c_char] | N
         prog_token_fd=request.token,
     )
     name = request.name.decode(errors="replace") or "program"
-    return Fd(call(Command.PROG_LOAD, attr), f"program {name}")
+    return open_fd(Command.PROG_LOAD, attr, f"program {name}")
 
 
 @dataclass(frozen=True, slots=True)
