@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from skep.engine import PacketRun
 from skep.errors import UsageError
 from skep.model.objects import ObjectSpec
 
+REFRESH_SECONDS = 0.1
 SHOWN_ELEMENTS = 20  # of a map, in text; JSON has all
 
 
@@ -138,9 +140,19 @@ def _progress(quiet: bool) -> Iterator[ProgressCallback | None]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=out, transient=True) as bar:
+    # No refresh thread: it would take the interpreter's lock from the loop that feeds the packets, again and again.
+    with Progress(*columns, console=out, transient=True, auto_refresh=False) as bar:
         task = bar.add_task("packets", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total or None)
+        next_refresh = 0.0
+
+        def show(done: int, total: int) -> None:
+            nonlocal next_refresh
+            now = time.monotonic()
+            if now >= next_refresh:
+                next_refresh = now + REFRESH_SECONDS
+                bar.update(task, completed=done, total=total or None, refresh=True)
+
+        yield show
 
 
 def _print_result(result: dict[str, Any], out: Path | None) -> None:
