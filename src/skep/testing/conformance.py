@@ -5,8 +5,8 @@ The walk is the usual one: the case is linked, proved (with RFC 9669's masked sh
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import pairwise
 
 from skep.abi.prog_types import ProgType
@@ -16,10 +16,8 @@ from skep.model.programs import LinkedProgram, Subprogram, VerifiedProgram
 from skep.testing.cases import Case
 from skep.verifier import verify
 from skep.verifier.options import MemoryEntry, Options
-from skep.vm.interpreter import Interpreter
-from skep.vm.interpreter.host import VmHost, find_loaded_program
+from skep.vm.interpreter import InterpretedProgram
 from skep.vm.programs import VmProgram
-from skep.vm.runtime import Run
 from skep.vm.target import vm_target
 
 
@@ -77,16 +75,8 @@ def run_case(case: Case, engine: str) -> int:
     return _ENGINES[engine](prove_case(case), case.memory or b"")
 
 
-def _interpret(verified: VerifiedProgram, memory: bytes) -> int:
-    block = ctypes.create_string_buffer(memory, len(memory) + 1)
-    run = Run()
-    host = VmHost(verified.linked, {}, run, find_loaded_program)
-    host.memory.allow(ctypes.addressof(block), len(memory), "memory")
-    return Interpreter(verified.linked, host).run(ctypes.addressof(block), len(memory))
-
-
-def _compile(verified: VerifiedProgram, memory: bytes) -> int:
-    program = VmProgram(verified, {}, memory_size=len(memory))
+def _run(kind: type[VmProgram], verified: VerifiedProgram, memory: bytes) -> int:
+    program = kind(verified, {}, memory_size=len(memory))
     try:
         whole = program.run(memory).ctx  # r0 whole; retval is its low half
         return int.from_bytes(whole, "little")
@@ -94,4 +84,7 @@ def _compile(verified: VerifiedProgram, memory: bytes) -> int:
         program.close()
 
 
-_ENGINES: Mapping[str, Callable[[VerifiedProgram, bytes], int]] = {"interpreter": _interpret, "jit": _compile}
+_ENGINES: Mapping[str, Callable[[VerifiedProgram, bytes], int]] = {
+    "interpreter": partial(_run, InterpretedProgram),
+    "jit": partial(_run, VmProgram),
+}

@@ -34,9 +34,14 @@ T = TypeVar("T", bound=Closable)
 class VmEngine:
     """Runs programs in this process. Closing it closes what it made and what is still open."""
 
-    def __init__(self, target: Target | None = None) -> None:
-        """``target``: what to tell linker and verifier instead of :func:`vm_target`, e.g. with a kernel's types."""
+    def __init__(self, target: Target | None = None, *, interpret: bool = False) -> None:
+        """
+        Args:
+            target: what to tell linker and verifier instead of :func:`vm_target`, e.g. with a kernel's types.
+            interpret: run programs in the interpreter, every access checked, instead of as native code.
+        """
         self._target = target or vm_target()
+        self._interpret = interpret
         self._open: weakref.WeakSet[Closable] = weakref.WeakSet()
         self._closed = False
         self._lock = threading.Lock()
@@ -71,9 +76,13 @@ class VmEngine:
             if isinstance(handle, ReferenceMap) and handle.spec.type is MapType.PROG_ARRAY:
                 handle.claim(program.linked.prog_type)
         memory = {name: MapMemory(handle.address, handle.size) for name, handle in used.items()}
-        return self._keep(
-            VmProgram(program, memory, keep=tuple(handle.block for handle in used.values()), memory_size=memory_size)
-        )
+        kept = tuple(handle.block for handle in used.values())
+        kind: type[VmProgram] = VmProgram
+        if self._interpret:
+            from skep.vm.interpreter import InterpretedProgram  # late: most engines never interpret
+
+            kind = InterpretedProgram
+        return self._keep(kind(program, memory, keep=kept, memory_size=memory_size))
 
     def attach(self, program: ProgramHandle, hook: Hook) -> LinkHandle:
         """Put a program on a capture file.

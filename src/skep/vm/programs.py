@@ -91,8 +91,12 @@ class VmProgram:
         self._uses: dict[tuple[str, ...], Code] = {}
         self._lock = threading.RLock()
         self._closed = False
-        sizes = {name: memory.size for name, memory in maps.items()}
-        self._module = jit.build_module(verified, ROWS, sizes, memory_size)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """What is done when loading; UnsupportedError if the vm cannot run it."""
+        sizes = {name: memory.size for name, memory in self._maps.items()}
+        self._module = jit.build_module(self.verified, ROWS, sizes, self.memory_size)
 
     @property
     def name(self) -> str:
@@ -123,6 +127,11 @@ class VmProgram:
                 native = jit.load_code(compiled, addresses, runtime().symbols, bitcode())
                 found = self._uses[exports] = Code(native, self._keep)
             return found
+
+    def _check_open(self) -> None:
+        if self._closed:
+            what = f"program '{self.name}' is closed"
+            raise ClosedError(Diagnostic("E0201", what, help="use it before the object is closed"))
 
     def entry(self) -> int:
         """Address of the program itself, valid while the program is open."""
@@ -233,11 +242,15 @@ class VmProgram:
             what = f"the program was loaded for {self.memory_size} bytes of memory, not {len(data)}"
             raise UsageError(Diagnostic("E0208", what, program=self.name))
         block = ctypes.create_string_buffer(data, len(data) + 8)
-        function = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_void_p)(self.entry())
         with runs().take() as run:
             run.ctx, run.tail_calls, run.prog_type = ctypes.addressof(block), 0, int(self.prog_type)
-            result = int(function(ctypes.addressof(run), ctypes.addressof(block)))
+            result = self._call_entry(run, ctypes.addressof(block))
         return RunResult(result & 0xFFFFFFFF, block.raw[: len(data)], result.to_bytes(8, "little"), 0)
+
+    def _call_entry(self, run: Run, context: int) -> int:
+        """The program's whole r0."""
+        function = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_void_p)(self.entry())
+        return int(function(ctypes.addressof(run), context))
 
     def close(self) -> None:
         """Give it back; what is running, and prog_arrays, keep its code. A second call does nothing."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import struct
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
-from skep.abi.contexts import CONTEXTS, FieldKind
-from skep.abi.helpers import HELPERS
+from skep.abi.contexts import Context, FieldKind
+from skep.abi.helpers import HELPERS, signature_for
 from skep.abi.map_types import MapType
 from skep.abi.signatures import Arg, ArgKind, MemoryUse, ReturnKind, Signature
 from skep.isa.arithmetic import MASK64, signed
@@ -23,6 +24,7 @@ from skep.vm.runtime import Run, runtime
 MAX_LOOPS, E2BIG, EINVAL = 1 << 23, 7, 22
 _HEADER = struct.Struct("<QIIIIII")  # struct skep_map: magic, version, type, key_size, value_size, max_entries, flags
 _RECORD = "ring record"
+_READ_ONLY, _WRITE_ONLY = 1 << 7, 1 << 8  # BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG
 _VALUES = (ReturnKind.MAP_VALUE_OR_NULL, ReturnKind.MAP_VALUE)
 _OF_MAPS = (MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS)
 
@@ -39,35 +41,26 @@ class MapFacts:
 
 
 class VmHost:
-    """One program's surroundings during one run.
+    """One program's surroundings during one run. ``maps`` are addresses of map headers by name."""
 
-    ``maps`` are addresses of map headers by name; ``find_program`` gives the program behind a number of a prog_array.
-    """
-
-    def __init__(
-        self,
-        program: LinkedProgram,
-        maps: Mapping[str, int],
-        run: Run,
-        find_program: Callable[[int], tuple[LinkedProgram, Mapping[str, int]] | None],
-        memory: Memory | None = None,
-    ) -> None:
+    def __init__(self, program: LinkedProgram, maps: Mapping[str, int], run: Run) -> None:
         self.program = program
-        self.memory = memory if memory is not None else Memory()
+        self.memory = Memory()
         self._maps = maps
+        self._known_maps = set(maps.values())
         self._run = run
-        self._find_program = find_program
-        context = CONTEXTS.get(program.prog_type)
-        if context is not None and run.ctx:
-            self.memory.allow(run.ctx, context.size, "context")
+
+    def allow_context(self, rules: Context) -> None:
+        """The context is the kernel's structure for this type of program."""
+        if self._run.ctx:
+            self.memory.allow(self._run.ctx, rules.size, "context")
 
     def map_address(self, name: str) -> int:
         return self._maps[name]
 
     def map_value_address(self, name: str) -> int:
         address, facts = self._maps[name] + VALUE_OFFSET, read_map(self._maps[name])
-        blueprint = self.program.maps[name]
-        self.memory.allow(address, facts.value_size, f"map {name}", writable=not blueprint.frozen)
+        self._allow_value(address, facts, f"map {name}", frozen=self.program.maps[name].frozen)
         return address
 
     def context_pointer(self, kind: FieldKind) -> int:
@@ -86,10 +79,20 @@ class VmHost:
         value = _native_call(LOAD_PACKET, {"run": ctypes.addressof(self._run), "r1": offset & MASK64, "r2": size})
         return None if signed(value) < 0 else value
 
-    def call(self, machine: Interpreter, helper: int, args: list[int]) -> int:
-        signature = HELPERS.get(helper)
+    def arguments(self, helper: int) -> int:
+        return len(self._signature(helper).args or ())
+
+    def returns_value(self, helper: int) -> bool:
+        return self._signature(helper).returns is not ReturnKind.VOID
+
+    def _signature(self, helper: int) -> Signature:
+        signature = signature_for(helper, self.program.prog_type) or HELPERS.get(helper)
         if signature is None:
             raise Fault(f"there is no helper {helper}")
+        return signature
+
+    def call(self, machine: Interpreter, helper: int, args: list[int]) -> int:
+        signature = self._signature(helper)
         facts, address = self._map_of(signature, args)
         native = find_native(helper, facts.type if facts else None)
         if native is None:
@@ -120,17 +123,27 @@ class VmHost:
     def _map_of(self, signature: Signature, args: list[int]) -> tuple[MapFacts | None, int]:
         for number, arg in enumerate(signature.args or ()):
             if arg.kind is ArgKind.CONST_MAP:
+                if args[number] not in self._known_maps:
+                    raise Fault(f"{signature.name}, argument {number + 1}: {args[number]:#x} is no map")
                 return read_map(args[number]), args[number]
         return None, 0
 
     def _check_arguments(self, signature: Signature, args: list[int], facts: MapFacts | None) -> None:
         declared = signature.args or ()
         for number, arg in enumerate(declared):
+            value, why = args[number], f"{signature.name}, argument {number + 1}"
+            if arg.kind is ArgKind.CONTEXT and value != (self._run.ctx or 0):
+                raise Fault(f"{why}: {value:#x} is not the context")
+            if arg.kind is ArgKind.RINGBUF_RECORD and not self.memory.starts(_RECORD, value):
+                raise Fault(f"{why}: {value:#x} is not the start of a record")
             following = declared[number + 1] if number + 1 < len(declared) else None
             size = self._size_of(arg, args, number, following, facts)
-            if size and not (arg.nullable and args[number] == 0):
-                why = f"{signature.name}, argument {number + 1}"
-                self.memory.check(args[number], size, write=arg.use is not MemoryUse.READ, why=why)
+            if size and not (arg.nullable and value == 0):
+                writes, reads = arg.use is not MemoryUse.READ, arg.use is not MemoryUse.WRITE
+                if writes:
+                    self.memory.check(value, size, write=True, why=why)
+                if reads:
+                    self.memory.check(value, size, write=False, why=why)
 
     def _size_of(self, arg: Arg, args: list[int], number: int, following: Arg | None, facts: MapFacts | None) -> int:
         """Bytes of memory this argument points to; 0: it is no memory, or its size cannot be told here."""
@@ -152,8 +165,15 @@ class VmHost:
             return
         if signature.returns is ReturnKind.RINGBUF_RECORD_OR_NULL:
             self.memory.allow(result, args[1], _RECORD)
-        elif facts is not None and signature.returns in _VALUES and facts.type not in _OF_MAPS:
-            self.memory.allow(result, facts.value_size, "map value")
+        elif facts is not None and signature.returns in _VALUES:
+            if facts.type in _OF_MAPS:
+                self._known_maps.add(result)
+            else:
+                self._allow_value(result, facts, "map value")
+
+    def _allow_value(self, address: int, facts: MapFacts, name: str, *, frozen: bool = False) -> None:
+        writable, readable = not (frozen or facts.flags & _READ_ONLY), not facts.flags & _WRITE_ONLY
+        self.memory.allow(address, facts.value_size, name, writable=writable, readable=readable)
 
     def _see_packet(self) -> None:
         """The packet's bytes as they lie now; helpers move them."""
@@ -179,25 +199,47 @@ class VmHost:
         def body(arguments: list[int]) -> int:
             if facts is not None:  # bpf_for_each_map_elem gives key and value
                 self.memory.allow(arguments[1], facts.key_size, "map key", writable=False)
-                self.memory.allow(arguments[2], facts.value_size, "map value")
+                self._allow_value(arguments[2], facts, "map value")
             return machine.call_back(slot, arguments)
 
         callback = _Callback(body)
         return callback, callback.address
 
     def _tail_call(self, native: Native, address: int, args: list[int]) -> int:
-        facts = read_map(address)
-        values = {"run": ctypes.addressof(self._run), "map": address, "r3": args[2], "max_entries": facts.max_entries}
-        if not _native_call(native, values):
-            return MASK64 - 1  # as in the kernel, r0 is not defined when the call falls through
-        slot = address + VALUE_OFFSET + (args[2] & 0xFFFFFFFF) * 8
-        number = ctypes.c_uint32.from_address(slot).value
-        found = self._find_program(number)
-        if found is None:
-            raise Fault(f"program {number} of a prog_array is not known to the interpreter")
-        program, maps = found
-        host = VmHost(program, maps, self._run, self._find_program)
-        raise TailCall(lambda context: Interpreter(program, host).run(context))
+        """Leave for the target; where there is none, go on (r0 is not defined then, as in the kernel)."""
+        values = {"run": ctypes.addressof(self._run), "map": address, "r3": args[2]}
+        target = _native_call(native, values | {"max_entries": read_map(address).max_entries})
+        if target:
+            raise TailCall(partial(_enter, target, ctypes.addressof(self._run)))
+        return 0
+
+
+def _enter(target: int, run: int, context: int) -> int:
+    """Call a program, native or interpreted, by its address; a failure of an interpreted one goes on from here."""
+    result = int(_PROGRAM(target)(run, context)) & MASK64
+    raise_failure()
+    return result
+
+
+_PROGRAM = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
+_waiting = threading.local()
+
+
+def keep_failure(error: BaseException) -> None:
+    """Remember what cannot pass through C, for :func:`raise_failure` in the same thread."""
+    _waiting.failure = error
+
+
+def has_failed() -> bool:
+    """Whether a failure waits in this thread."""
+    return getattr(_waiting, "failure", None) is not None
+
+
+def raise_failure() -> None:
+    """Raise the failure that waits in this thread, if any."""
+    failure, _waiting.failure = getattr(_waiting, "failure", None), None
+    if failure is not None:
+        raise failure
 
 
 class _Callback:
@@ -230,9 +272,3 @@ def _native_call(native: Native, values: Mapping[str, int]) -> int:
     """Call a row's C function: numbers in, an unsigned number out."""
     result = runtime().functions[native.symbol](*(values[token] for token in native.params))
     return (result or 0) & MASK64
-
-
-def find_loaded_program(number: int) -> tuple[LinkedProgram, Mapping[str, int]] | None:
-    """The program that stands behind a number in a prog_array of this process."""
-    owner: Any = runtime().programs.owner(number)
-    return None if owner is None else (owner.verified.linked, owner.map_addresses)

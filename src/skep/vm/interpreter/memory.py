@@ -5,11 +5,38 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 
+from skep.diagnostics import Span
 from skep.errors import InternalError
 
 
 class Fault(InternalError):
-    """A program did what a proved program never does."""
+    """A program did what a proved program never does.
+
+    Attributes:
+        what: the deed.
+        program, slot, span: where; None where no instruction is to blame.
+        registers: r0..r10 before the instruction.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.program = ""
+        self.slot: int | None = None
+        self.span: Span | None = None
+        self.registers: tuple[int, ...] = ()
+
+    def locate(self, program: str, slot: int, span: Span | None, registers: list[int]) -> None:
+        """Say where it happened; the innermost place counts."""
+        if self.slot is None:
+            self.program, self.slot, self.span, self.registers = program, slot, span, tuple(registers)
+
+    def __str__(self) -> str:
+        if self.slot is None:
+            return self.what
+        line = f" ({self.span.file}:{self.span.line})" if self.span is not None else ""
+        state = " ".join(f"r{number}={value:#x}" for number, value in enumerate(self.registers))
+        return f"'{self.program}', slot {self.slot}{line}: {self.what}; {state}"
 
 
 @dataclass(slots=True)
@@ -20,6 +47,7 @@ class Range:
     end: int
     writable: bool
     name: str
+    readable: bool = True
 
 
 class Memory:
@@ -27,37 +55,53 @@ class Memory:
 
     def __init__(self) -> None:
         self._ranges: list[Range] = []
+        self._last: Range | None = None
 
-    def allow(self, start: int, size: int, name: str, *, writable: bool = True) -> None:
+    def allow(self, start: int, size: int, name: str, *, writable: bool = True, readable: bool = True) -> None:
         """Allow a range; one that is there already is not added twice."""
         for known in self._ranges:
             if known.start == start and known.end == start + size and known.name == name:
                 return
-        self._ranges.append(Range(start, start + size, writable, name))
+        self._ranges.append(Range(start, start + size, writable, name, readable))
 
     def forget(self, name: str, start: int | None = None) -> None:
         """Remove the ranges of this name (only the one that starts there, if given)."""
         self._ranges = [r for r in self._ranges if r.name != name or (start is not None and r.start != start)]
+        self._last = None
 
-    def check(self, address: int, size: int, *, write: bool, why: str) -> None:
-        """Fault unless all of address..address+size lies in one range that allows this use."""
+    def find(self, address: int, size: int = 1) -> Range | None:
+        """The newest range that holds all of address..address+size."""
+        last = self._last
+        if last is not None and last.start <= address and address + size <= last.end:
+            return last
         for known in reversed(self._ranges):
             if known.start <= address and address + size <= known.end:
-                if write and not known.writable:
-                    raise Fault(f"{why}: write to read-only {known.name}")
-                return
-        raise Fault(
-            f"{why}: {'write' if write else 'read'} of {size} bytes at {address:#x}, outside {self._near(address)}"
-        )
+                self._last = known
+                return known
+        return None
 
-    def read(self, address: int, size: int, why: str) -> int:
+    def starts(self, name: str, address: int) -> bool:
+        """Whether a range of this name starts at an address."""
+        return any(known.start == address and known.name == name for known in self._ranges)
+
+    def check(self, address: int, size: int, *, write: bool, why: str = "") -> None:
+        """Fault unless all of address..address+size lies in one range that allows this use."""
+        found = self.find(address, size)
+        said = f"{why}: " if why else ""
+        verb = "write" if write else "read"
+        if found is None:
+            raise Fault(f"{said}{verb} of {size} bytes at {address:#x}, outside {self._near(address)}")
+        if not (found.writable if write else found.readable):
+            raise Fault(f"{said}{verb} of {found.name}, which is {'read' if write else 'write'}-only")
+
+    def read(self, address: int, size: int) -> int:
         """An unsigned number of the machine's byte order."""
-        self.check(address, size, write=False, why=why)
+        self.check(address, size, write=False)
         return int(_CELLS[size].from_address(address).value)
 
-    def write(self, address: int, size: int, value: int, why: str) -> None:
+    def write(self, address: int, size: int, value: int) -> None:
         """Store the low ``size`` bytes of a number."""
-        self.check(address, size, write=True, why=why)
+        self.check(address, size, write=True)
         _CELLS[size].from_address(address).value = value & ((1 << 8 * size) - 1)
 
     def _near(self, address: int) -> str:
