@@ -7,6 +7,8 @@ from skep.verifier.flow.liveness import live_registers
 from skep.verifier.flow.stack_liveness import live_cells
 from skep.verifier.requirements.kinds import Rule, Terminates, Violation
 from skep.verifier.state.machine import MachineState
+from skep.verifier.state.stack import Cell
+from skep.verifier.state.values import Number
 from skep.verifier.state.world import World
 
 _CALLBACK_HELPERS = frozenset({164, 181})
@@ -116,6 +118,7 @@ class Pruner:
             saved.remove(evict)
         if not add:
             return False
+        renew(state)
         made = Checkpoint(state.copy(), parent)
         saved.append(made)
         self.total += 1
@@ -196,6 +199,40 @@ class Pruner:
                 return node.state
             node = node.parent
         return None
+
+
+def renew(state: MachineState) -> None:
+    """Forget what proofs before this point relied on: a saved state is compared by what follows it.
+
+    Numbers and cells that are marked are replaced by unmarked twins; what they came from is marked already, so the twins
+    need no way back (kernel: mark_all_scalars_imprecise).
+    """
+    numbers: dict[int, Number] = {}
+    for frame in state.frames:
+        regs = frame.regs
+        for index in range(10):
+            value = regs[index]
+            if type(value) is Number and value.precise:
+                regs[index] = numbers.get(id(value)) or _renewed(value, numbers)
+        stack = frame.stack
+        for index, cell in enumerate(stack):
+            if cell is None:
+                continue
+            held = cell.value
+            if type(held) is Number and held.precise:
+                held = numbers.get(id(held)) or _renewed(held, numbers)
+            if held is not cell.value or cell.read:
+                made = Cell(cell.types, held, cell.size)
+                made.links = () if cell.read else (cell,)
+                stack[index] = made
+
+
+def _renewed(value: Number, numbers: dict[int, Number]) -> Number:
+    made = Number(value.range)
+    if value.shared:
+        made.shared, made.token, made.delta = True, value.token or value, value.delta
+    numbers[id(value)] = made
+    return made
 
 
 def _depths(state: MachineState) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from skep.verifier.domains import alu
+from skep.verifier.domains.scalar import Scalar
 from skep.verifier.state.machine import Frame
 from skep.verifier.state.stack import INVALID, MISC, SPILL, ZERO, Cell, overwritten, spilled
 from skep.verifier.state.values import Number, Pointer, Value, constant, unknown
@@ -68,8 +69,7 @@ def _read_bytes(frame: Frame, low: int, high: int, world: World, *, spill: bool 
     if zeros == high - low:
         return constant(0)
     if spill and source is not None and spilled_zeros == high - low:
-        source.rely()
-        return constant(0)
+        return Number(Scalar.ZERO, () if source.precise else (source,))
     return unknown()
 
 
