@@ -14,7 +14,7 @@ from skep.btf.types import Btf, Func, Typedef, Var
 from skep.diagnostics import Diagnostic
 from skep.errors import EngineError, InternalError, UsageError
 from skep.isa.codec import encode
-from skep.isa.instruction import Instruction, KfuncRef, KsymRef, MapRef, MapValueRef
+from skep.isa.instruction import FuncRef, Instruction, KfuncRef, KsymRef, MapRef, MapValueRef
 from skep.kernel import host
 from skep.kernel.bpf import objects
 from skep.kernel.bpf.attr import BtfInfo, ProgInfo
@@ -208,7 +208,13 @@ def _section_name(section: str) -> str:
     return found.row.name if found is not None else section
 
 
+def _plain(preparation: Preparation, insn: Instruction, ref: FuncRef) -> Instruction:
+    """A call or address of a subprogram: the linker has written the distance already."""
+    return replace(insn, ref=None)
+
+
 _RESOLVERS: Final[Mapping[type, Callable[[Preparation, Instruction, Any], Instruction]]] = {
+    FuncRef: _plain,
     MapRef: Preparation.map,
     MapValueRef: Preparation.map_value,
     KfuncRef: Preparation.kernel_function,
