@@ -47,13 +47,10 @@ def _find(spec: ObjectSpec, row: dict[str, Any]) -> str | None:
 
 def _typed(spec: ObjectSpec, name: str, prog_type: str) -> ObjectSpec:
     """The spec with the type that the row's loader chose: libbpf does not know all of these sections."""
-    program = replace(
-        spec.programs[name],
-        prog_type=ProgType[
-            {"socket": "SOCKET_FILTER", "-": "UNSPEC", "raw_tp": "RAW_TRACEPOINT"}.get(prog_type, prog_type.upper())
-        ],
-    )
-    return replace(spec, programs={**spec.programs, name: program})
+    known = {"socket": "SOCKET_FILTER", "-": "UNSPEC", "raw_tp": "RAW_TRACEPOINT"}
+    word = prog_type.removesuffix("(guess)")
+    program = replace(spec.programs[name], prog_type=ProgType[known.get(word, word.upper())])
+    return replace(spec, programs={**spec.programs, name: program}, license=spec.license or "GPL")
 
 
 def main() -> None:

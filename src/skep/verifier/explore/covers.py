@@ -84,7 +84,6 @@ class Comparison:
     def _numbers(self, old: Number, new: Number) -> bool:
         mode = self.mode
         if mode is Mode.RELAXED and not old.precise:
-            self.numbers.append((old, new))
             return True
         if mode is Mode.EXACT:
             if old.range != new.range:
@@ -136,15 +135,17 @@ class Comparison:
         stack = new.stack
         count = len(stack)
         for index, cell in enumerate(old.stack):
-            if cell is None or not mask >> index & 1:
-                continue
-            if relaxed and not cell.read:
-                twin = stack[index] if index < count else None
-                if twin is not None:
-                    self.cells.append((cell, twin))
+            if cell is None or (relaxed and not cell.read) or not mask >> index & 1:
                 continue
             twin = stack[index] if index < count else None
-            if not self._cells(cell, twin):
+            if twin is not None and cell.types is twin.types and relaxed:
+                self.cells.append((cell, twin))
+                value, other = cell.value, twin.value
+                if value is None or (type(value) is Number and type(other) is Number and not value.precise):
+                    continue
+                if other is None or cell.size != twin.size or not self._values(value, other):
+                    return False
+            elif not self._cells(cell, twin):
                 return False
         return self.mode is not Mode.EXACT or self._nothing_new(old, new, mask)
 
@@ -162,7 +163,7 @@ class Comparison:
         if old is new:
             value = old.value
             return value is None or self._values(value, value)
-        for a, b in zip(old.types, new.types, strict=True):
+        for a, b in () if old.types == new.types else zip(old.types, new.types, strict=True):
             if a == b:
                 continue
             if a in (MISC, INVALID):

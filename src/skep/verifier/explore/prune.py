@@ -204,8 +204,8 @@ class Pruner:
 def renew(state: MachineState) -> None:
     """Forget what proofs before this point relied on: a saved state is compared by what follows it.
 
-    Numbers and cells that are marked are replaced by unmarked twins; what they came from is marked already, so the twins
-    need no way back (kernel: mark_all_scalars_imprecise).
+    Numbers and cells that are marked are replaced by unmarked twins; what they came from is marked already, so the
+    twins need no way back (kernel: mark_all_scalars_imprecise).
     """
     numbers: dict[int, Number] = {}
     for frame in state.frames:
