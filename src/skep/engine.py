@@ -6,9 +6,10 @@ extra protocols, asked for with isinstance().
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from skep.model.hooks import Hook
 from skep.model.maps import MapSpec
@@ -98,6 +99,67 @@ class PacketSource(Protocol):
 
     def run(self, progress: Callable[[int, int], None] | None = None) -> PacketRun:
         """Run the program on every packet. ``progress`` is told (bytes done, bytes in all; 0 if not known)."""
+
+
+@runtime_checkable
+class Persistent(Protocol):
+    """A link that can outlive its process, and that the kernel knows by an id."""
+
+    def info(self) -> Mapping[str, Any]:
+        """What the kernel says: ``id``, ``type``, ``prog_id`` and what belongs to the kind of link."""
+
+    def pin(self, path: str | os.PathLike[str]) -> None:
+        """Give it a name in a bpffs; close() does not detach it any more."""
+
+    def unpin(self) -> None:
+        """Remove the names."""
+
+    def detach(self) -> None:
+        """End it, pinned or not."""
+
+
+@runtime_checkable
+class TextSource(Protocol):
+    """A link that is read: an iterator."""
+
+    def read(self) -> bytes:
+        """Run over everything once; what the program wrote."""
+
+
+@runtime_checkable
+class RecordSource(Protocol):
+    """A map whose records can be waited for and taken many at a time: ring buffers, perf event arrays."""
+
+    @property
+    def lost(self) -> int:
+        """Records that programs could not leave because there was no room, as far as the kernel tells."""
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when records are ready (for epoll and asyncio)."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for records, at most ``timeout`` seconds (None: for ever); whether there are some."""
+
+    def drain(self) -> list[bytes]:
+        """Take all records that are ready."""
+
+    def drain_fixed(self, size: int) -> FixedRecords:
+        """Take records of one size, without a look at each."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedRecords:
+    """Records of one size in one block: record i is ``data[offset + i * stride:][:size]``.
+
+    Attributes:
+        others: records of other sizes that were met before, between or after them, in their order.
+    """
+
+    data: bytes | bytearray
+    count: int
+    stride: int
+    offset: int
+    others: tuple[bytes, ...] = ()
 
 
 @runtime_checkable

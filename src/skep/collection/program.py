@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from types import TracebackType
+from typing import Any
 
 from skep.diagnostics import Diagnostic
 from skep.engine import Engine, LinkHandle, PacketRun, PacketSource, Pinnable, ProgramHandle, RunResult
 from skep.errors import ClosedError, UsageError
+from skep.model.auto_attach import hook_for
 from skep.model.hooks import Hook
 from skep.model.programs import LinkedProgram, VerifiedProgram
 
@@ -49,8 +52,42 @@ class Link:
         """Replace the program; no event is seen by neither."""
         self.handle.update(program.handle)
 
+    def info(self) -> Mapping[str, Any]:
+        """What the kernel says about it: ``id``, ``type``, ``prog_id`` and what belongs to its kind (kernel engine)."""
+        return self._persistent().info()
+
+    def pin(self, path: str | os.PathLike[str]) -> None:
+        """Let it live on under a path in a bpffs: close() then leaves it attached (kernel engine)."""
+        self._persistent().pin(path)
+
+    def unpin(self) -> None:
+        """Remove the names that pin() made."""
+        self._persistent().unpin()
+
+    def detach(self) -> None:
+        """End it, even if it is pinned."""
+        handle = self.handle
+        if isinstance(handle, Persistent):
+            handle.detach()
+        self.close()
+
+    def read(self) -> bytes:
+        """For iterators: run the program over everything once; what it wrote with bpf_seq_printf and bpf_seq_write."""
+        handle = self.handle
+        if not isinstance(handle, TextSource):
+            raise UsageError(Diagnostic("U0204", f"{self.hook} has nothing to read", help="only iterators are read"))
+        return handle.read()
+
+    def _persistent(self) -> Persistent:
+        handle = self.handle
+        if not isinstance(handle, Persistent):
+            raise UsageError(
+                Diagnostic("U0205", f"{self.hook} lives only in this process", help='load it with engine="kernel"')
+            )
+        return handle
+
     def close(self) -> None:
-        """Detach; a second call does nothing."""
+        """Detach (unless it is pinned); a second call does nothing."""
         handle, self._handle = self._handle, None
         if handle is not None:
             handle.close()
@@ -104,8 +141,18 @@ class Program:
         """
         return self.handle.run(data, ctx, repeat)
 
-    def attach(self, hook: Hook) -> Link:
-        """Put it on a hook. The link is closed with the object, or earlier by you."""
+    def attach(self, hook: Hook | None = None) -> Link:
+        """Put it on a hook. The link is closed with the object, or earlier by you.
+
+        Args:
+            hook: None: the place that the section name says, e.g. ``SEC("tp/sched/sched_process_exec")``.
+
+        Raises:
+            UsageError: H0351 the section names no place; the diagnostic says which hook to give.
+            EngineError, UnsupportedError: the engine or the kernel cannot attach it there.
+        """
+        if hook is None:
+            hook = hook_for(self.verified.linked)
         link = Link(self._engine.attach(self.handle, hook), hook)
         self.links.append(link)
         return link

@@ -96,7 +96,7 @@ def _attach_type(program: Attachable, hook: Cgroup) -> AttachType:
                 )
             )
         return found
-    linked = program.verified.linked
+    linked = program.linked
     found = linked.attach_type if linked.attach_type is not None else DEFAULTS.get(linked.prog_type)
     if found is None:
         raise UsageError(

@@ -60,7 +60,7 @@ def own(program: ProgramHandle | Attachable) -> Attachable:
 
 def name_of_program(program: Attachable) -> str:
     """Its name in C."""
-    return program.verified.linked.name
+    return program.linked.name
 
 
 class KernelLink:

@@ -32,7 +32,7 @@ def attach_kprobe_multi(program: Attachable, hook: KprobeMulti) -> Attached:
         raise UsageError(
             Diagnostic("H0331", f"{len(hook.cookies)} cookies for {len(functions)} functions", help="give one for each")
         )
-    linked_type = program.verified.linked.attach_type
+    linked_type = program.linked.attach_type
     session = linked_type is AttachType.TRACE_KPROBE_SESSION
 
     def make(new: Attachable) -> Fd:

@@ -1,4 +1,4 @@
-"""Just enough of rtnetlink (uapi linux/rtnetlink.h, rtnetlink(7)) for XDP and traffic control before there were links."""
+"""Just enough of rtnetlink (uapi linux/rtnetlink.h, rtnetlink(7)) for XDP and tc before there were links."""
 
 from __future__ import annotations
 

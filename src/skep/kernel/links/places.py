@@ -15,7 +15,7 @@ from skep.diagnostics import Diagnostic
 from skep.errors import EngineError, UsageError
 from skep.kernel.fd import Fd
 from skep.model.hooks import Interface, Netns
-from skep.model.programs import VerifiedProgram
+from skep.model.programs import LinkedProgram
 
 CLONE_NEWNET: Final = 0x40000000
 _OWN_NETNS: Final = "/proc/thread-self/ns/net"
@@ -29,7 +29,7 @@ class Attachable(Protocol):
         """The loaded program."""
 
     @property
-    def verified(self) -> VerifiedProgram:
+    def linked(self) -> LinkedProgram:
         """What it was loaded from."""
 
 

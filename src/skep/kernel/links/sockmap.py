@@ -24,7 +24,7 @@ def attach_sk_msg(program: Attachable, hook: SkMsg) -> Attached:
 def attach_sk_skb(program: Attachable, hook: SkSkb) -> Attached:
     """Judge what the map's sockets receive."""
     named = find_attach_type(hook.attach_type) if hook.attach_type is not None else None
-    return _attach(program, hook, named or program.verified.linked.attach_type or AttachType.SK_SKB_VERDICT)
+    return _attach(program, hook, named or program.linked.attach_type or AttachType.SK_SKB_VERDICT)
 
 
 def attach_without_link(program: Attachable, hook: SkMsg | SkSkb, attach_type: AttachType) -> Attached:

@@ -35,7 +35,7 @@ def attach_tracing(program: Attachable, hook: Fentry | Fexit | FmodRet | Lsm) ->
 
 def link_tracing(program: Attachable, cookie: int = 0) -> Fd:
     """A link to the target that the program knows; by BPF_RAW_TRACEPOINT_OPEN on kernels before 5.19."""
-    attach_type = program.verified.linked.attach_type or AttachType.TRACE_FENTRY
+    attach_type = program.linked.attach_type or AttachType.TRACE_FENTRY
     try:
         tail = struct.pack("=IxxxxQ", 0, cookie)
         return links.create(LinkRequest(program.fd.number, attach_type, tail=tail))
@@ -56,7 +56,7 @@ def _freplace(hook: Freplace) -> Make:
         if hook.program is None:
             return links.open_raw_tracepoint("", new.fd.number)
         target = descriptor(hook.program, "program")
-        tail = struct.pack("=I", find_function(target, hook.function or new.verified.linked.attach_to))
+        tail = struct.pack("=I", find_function(target, hook.function or new.linked.attach_to))
         # freplace programs have no expected attach type: 0 is what the kernel compares with.
         return links.create(LinkRequest(new.fd.number, 0, target, tail=tail))
 

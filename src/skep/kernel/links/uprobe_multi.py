@@ -31,7 +31,7 @@ def attach_uprobe_multi(program: Attachable, hook: UprobeMulti) -> Attached:
         raise UsageError(
             Diagnostic("H0331", f"{len(hook.cookies)} cookies for {len(offsets)} places", help="give one for each")
         )
-    session = program.verified.linked.attach_type is AttachType.TRACE_UPROBE_SESSION
+    session = program.linked.attach_type is AttachType.TRACE_UPROBE_SESSION
     attach_type = AttachType.TRACE_UPROBE_SESSION if session else AttachType.TRACE_UPROBE_MULTI
 
     def make(new: Attachable) -> Fd:
