@@ -61,6 +61,7 @@ def _move_constant(insn: Instruction, slot: int, world: World) -> tuple[Quick, F
 
 
 def _move_register(insn: Instruction, slot: int, world: World) -> tuple[Quick, Full]:
+    """``dst = src``. A number that is linked at a distance starts a family of its own (assign_scalar_id_before_mov)."""
     dst, src, bits = insn.dst, insn.src, insn.off
     width = 64 if insn.opcode & op.CLASS_MASK == op.ALU64 else 32
     notes = world.notes
@@ -83,6 +84,8 @@ def _move_register(insn: Instruction, slot: int, world: World) -> tuple[Quick, F
         regs = state.regs
         value = regs[src]
         if type(value) is Number:
+            if value.delta:
+                value = regs[src] = Number(value.range, (value,))
             regs[dst] = copied(value)
             kinds[slot] |= 1
             return True
@@ -170,7 +173,7 @@ def _binary(insn: Instruction, slot: int, world: World, code: int) -> tuple[Quic
             return False
         known = apply(code, a.range, b.range, width, signed)
         parents = () if known is _UNKNOWN else parents_of(a, b)
-        if step and a.shared and a.token is None and known[1] and -_S32 <= a.delta + step < _S32:
+        if step and a.shared and not a.delta and known[1] and -_S32 <= a.delta + step < _S32:
             regs[dst] = a.linked(known, parents or (a,), a.delta + step)
         else:
             regs[dst] = Number(known, parents)
