@@ -6,7 +6,6 @@ extra protocols, asked for with isinstance().
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -102,17 +101,11 @@ class PacketSource(Protocol):
 
 
 @runtime_checkable
-class Persistent(Protocol):
-    """A link that can outlive its process, and that the kernel knows by an id."""
+class Described(Protocol):
+    """A link that the kernel knows by an id."""
 
     def info(self) -> Mapping[str, Any]:
         """What the kernel says: ``id``, ``type``, ``prog_id`` and what belongs to the kind of link."""
-
-    def pin(self, path: str | os.PathLike[str]) -> None:
-        """Give it a name in a bpffs; close() does not detach it any more."""
-
-    def unpin(self) -> None:
-        """Remove the names."""
 
     def detach(self) -> None:
         """End it, pinned or not."""

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
 from skep.diagnostics import Diagnostic
-from skep.engine import Engine, LinkHandle, PacketRun, PacketSource, Pinnable, ProgramHandle, RunResult
+from skep.engine import (
+    Described,
+    Engine,
+    LinkHandle,
+    PacketRun,
+    PacketSource,
+    Pinnable,
+    ProgramHandle,
+    RunResult,
+    TextSource,
+)
 from skep.errors import ClosedError, UsageError
 from skep.model.auto_attach import hook_for
 from skep.model.hooks import Hook
@@ -54,20 +63,28 @@ class Link:
 
     def info(self) -> Mapping[str, Any]:
         """What the kernel says about it: ``id``, ``type``, ``prog_id`` and what belongs to its kind (kernel engine)."""
-        return self._persistent().info()
+        handle = self.handle
+        if not isinstance(handle, Described):
+            raise self._only_here()
+        return handle.info()
 
-    def pin(self, path: str | os.PathLike[str]) -> None:
+    def pin(self, path: str) -> None:
         """Let it live on under a path in a bpffs: close() then leaves it attached (kernel engine)."""
-        self._persistent().pin(path)
+        handle = self.handle
+        if not isinstance(handle, Pinnable):
+            raise self._only_here()
+        handle.pin(path)
 
-    def unpin(self) -> None:
-        """Remove the names that pin() made."""
-        self._persistent().unpin()
+    def unpin(self, path: str | None = None) -> None:
+        """Take a name away, or (None) all that were given through this object."""
+        handle = self.handle
+        if isinstance(handle, Pinnable):
+            handle.unpin(path)
 
     def detach(self) -> None:
         """End it, even if it is pinned."""
         handle = self.handle
-        if isinstance(handle, Persistent):
+        if isinstance(handle, Described):
             handle.detach()
         self.close()
 
@@ -75,16 +92,13 @@ class Link:
         """For iterators: run the program over everything once; what it wrote with bpf_seq_printf and bpf_seq_write."""
         handle = self.handle
         if not isinstance(handle, TextSource):
-            raise UsageError(Diagnostic("U0204", f"{self.hook} has nothing to read", help="only iterators are read"))
+            raise UsageError(Diagnostic("U0206", f"{self.hook} has nothing to read", help="only iterators are read"))
         return handle.read()
 
-    def _persistent(self) -> Persistent:
-        handle = self.handle
-        if not isinstance(handle, Persistent):
-            raise UsageError(
-                Diagnostic("U0205", f"{self.hook} lives only in this process", help='load it with engine="kernel"')
-            )
-        return handle
+    def _only_here(self) -> UsageError:
+        return UsageError(
+            Diagnostic("U0207", f"{self.hook} lives only in this process", help='load it with engine="kernel"')
+        )
 
     def close(self) -> None:
         """Detach (unless it is pinned); a second call does nothing."""
@@ -152,7 +166,7 @@ class Program:
             EngineError, UnsupportedError: the engine or the kernel cannot attach it there.
         """
         if hook is None:
-            hook = hook_for(self.verified.linked)
+            hook = hook_for(self.linked)
         link = Link(self._engine.attach(self.handle, hook), hook)
         self.links.append(link)
         return link

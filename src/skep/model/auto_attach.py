@@ -1,7 +1,7 @@
 """Where a program attaches by itself: from its section name, as libbpf does (SECTIONS.md: extras grammar).
 
-The table is total over the ways that :mod:`skep.abi.sections` names; where a section names no place, the error says which
-hook to give.
+The table is total over the ways that :mod:`skep.abi.sections` names; where a section names no place, the error says
+which hook to give.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 from skep.diagnostics import Diagnostic
 from skep.engine import ProgramHandle
-from skep.errors import EngineError, UnsupportedError, UsageError
+from skep.errors import ClosedError, EngineError, UnsupportedError, UsageError
 from skep.kernel.bpf import links, objects
+from skep.kernel.bpf.attr import ProgInfo
 from skep.kernel.fd import Fd
 from skep.kernel.links.info import read_link
 from skep.kernel.links.places import Attachable
@@ -35,8 +36,8 @@ class Attached(Protocol):
     def pin(self, path: Path_) -> None:
         """Let it live on under a name in a bpffs."""
 
-    def unpin(self) -> None:
-        """Remove the name."""
+    def unpin(self, path: Path_ | None = None) -> None:
+        """Remove a name, or (None) all."""
 
     def info(self) -> Mapping[str, Any]:
         """What the kernel says about it."""
@@ -56,6 +57,11 @@ def own(program: ProgramHandle | Attachable) -> Attachable:
             Diagnostic("E0213", "the program belongs to another engine", help='load it with engine="kernel"')
         )
     return program  # type: ignore[return-value]
+
+
+def prog_id(program: int) -> int:
+    """The kernel's number of a loaded program."""
+    return int(objects.read_info(program, ProgInfo()).id)
 
 
 def name_of_program(program: Attachable) -> str:
@@ -92,6 +98,8 @@ class KernelLink:
             if self._make is None:
                 links.update(self.fd.number, new.fd.number)
                 return
+            if read_link(self.fd.number)["prog_id"] == prog_id(new.fd.number):
+                return  # it is there already; many hooks refuse the same program twice
             made = self._make(new)
             try:
                 for path in self._pins:
@@ -128,11 +136,12 @@ class KernelLink:
             ) from None  # fmt: skip
         self._pins.append(Path(path))
 
-    def unpin(self) -> None:
-        """Remove the names that pin() made."""
-        for path in self._pins:
-            path.unlink(missing_ok=True)
-        self._pins.clear()
+    def unpin(self, path: Path_ | None = None) -> None:
+        """Remove a name, or (None) all that pin() made."""
+        for pinned in [Path(path)] if path is not None else list(self._pins):
+            pinned.unlink(missing_ok=True)
+            if pinned in self._pins:
+                self._pins.remove(pinned)
 
     def info(self) -> Mapping[str, Any]:
         """What the kernel says: id, type, prog_id, and what belongs to the kind (names as bpftool's JSON)."""
@@ -191,10 +200,10 @@ class LinkGroup:
                 undo.callback(member.unpin)
             undo.pop_all()
 
-    def unpin(self) -> None:
+    def unpin(self, path: Path_ | None = None) -> None:
         """Remove the names."""
-        for member in self.members:
-            member.unpin()
+        for number, member in enumerate(self.members):
+            member.unpin(f"{os.fspath(path)}.{number}" if path is not None and number else path)
 
     def info(self) -> Mapping[str, Any]:
         """Of the first; ``members`` has all."""
@@ -267,15 +276,12 @@ class PlainAttachment:
             )
         )
 
-    def unpin(self) -> None:
+    def unpin(self, path: Path_ | None = None) -> None:
         """Nothing is pinned."""
 
     def info(self) -> Mapping[str, Any]:
         """The program's id; there is no link to ask."""
-        from skep.kernel.bpf.attr import ProgInfo
-
-        info = objects.read_info(self._current().number, ProgInfo())
-        return {"id": 0, "type": "none", "prog_id": int(info.id)}
+        return {"id": 0, "type": "none", "prog_id": prog_id(self._current().number)}
 
     def close(self) -> None:
         """Take the program away; a second call does nothing."""
@@ -291,8 +297,6 @@ class PlainAttachment:
 
     def _current(self) -> Fd:
         if self._program is None:
-            from skep.errors import ClosedError
-
             raise ClosedError(Diagnostic("E0001", f"the link to {self.hook} is closed", help="attach it again"))
         return self._program
 

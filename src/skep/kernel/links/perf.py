@@ -16,11 +16,11 @@ from skep.abi.prog_types import AttachType
 from skep.diagnostics import Diagnostic
 from skep.engine import ProgramHandle
 from skep.errors import UnsupportedError
-from skep.kernel.bpf import links, objects
-from skep.kernel.bpf.attr import S32, U16, U32, U64, ProgInfo
+from skep.kernel.bpf import links
+from skep.kernel.bpf.attr import S32, U16, U32, U64
 from skep.kernel.bpf.links import LinkRequest
 from skep.kernel.fd import Fd
-from skep.kernel.links.handle import Attached, KernelLink, Path_, name_of_program, own
+from skep.kernel.links.handle import Attached, KernelLink, Path_, name_of_program, own, prog_id
 from skep.kernel.links.places import Attachable
 from skep.kernel.links.refusals import explained
 from skep.model.hooks import Hook
@@ -163,7 +163,7 @@ class IoctlAttachment:
             Diagnostic("H0316", what, why=("perf events have links since Linux 5.15",), help="keep the process running")
         )
 
-    def unpin(self) -> None:
+    def unpin(self, path: Path_ | None = None) -> None:
         """Nothing is pinned."""
 
     def info(self) -> Mapping[str, Any]:
@@ -179,11 +179,11 @@ class IoctlAttachment:
         try:
             fcntl.ioctl(event.number, IOC_SET_BPF, program.fd.number)
             fcntl.ioctl(event.number, IOC_ENABLE, 0)
-            info = objects.read_info(program.fd.number, ProgInfo())
+            number = prog_id(program.fd.number)
         except OSError:
             event.close()
             raise
-        return event, int(info.id)
+        return event, number
 
 
 def source_type(source: str) -> int | None:
