@@ -1,0 +1,79 @@
+"""What a filter asks about a packet: tests of values, joined by and, or, not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from skep.frontend.pcap.values import MASK, Constant, Value, binary
+from skep.isa.classic import opcodes as op
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """``left code right``, where code is op.JEQ, JGT, JGE or JSET (unsigned)."""
+
+    code: int
+    left: Value
+    right: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Negation:
+    """The opposite."""
+
+    child: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Junction:
+    """All (is_and) or any of the children, tested in order; all of none is true, any of none false."""
+
+    is_and: bool
+    children: tuple[Condition, ...]
+
+
+Condition = Test | Negation | Junction
+
+TRUE = Junction(True, ())
+FALSE = Junction(False, ())
+
+
+def both(*conditions: Condition | None) -> Condition:
+    """All of them, in this order; None asks nothing."""
+    return _join(True, conditions)
+
+
+def either(*conditions: Condition | None) -> Condition:
+    """Any of them, in this order."""
+    return _join(False, conditions)
+
+
+def _join(is_and: bool, conditions: Iterable[Condition | None]) -> Condition:
+    there = tuple(condition for condition in conditions if condition is not None)
+    return there[0] if len(there) == 1 else Junction(is_and, there)
+
+
+def negate(condition: Condition) -> Condition:
+    """The opposite."""
+    return condition.child if isinstance(condition, Negation) else Negation(condition)
+
+
+def equal(value: Value, number: int, mask: int = MASK) -> Condition:
+    """The value, masked, is this number."""
+    return Test(op.JEQ, binary(op.AND, value, Constant(mask)) if mask != MASK else value, Constant(number & mask))
+
+
+def at_least(value: Value, number: int) -> Condition:
+    """value >= number."""
+    return Test(op.JGE, value, Constant(number))
+
+
+def above(value: Value, number: int) -> Condition:
+    """value > number."""
+    return Test(op.JGT, value, Constant(number))
+
+
+def has_bits(value: Value, mask: int) -> Condition:
+    """Some bit of mask is set."""
+    return Test(op.JSET, value, Constant(mask))
