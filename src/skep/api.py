@@ -17,6 +17,7 @@ from skep.frontend import compile_c
 from skep.kernel import host
 from skep.kernel.engine import KernelEngine
 from skep.kernel.target import kernel_target
+from skep.kernel.target_file import pack_target, unpack_target
 from skep.model.objects import ExternKind, ObjectSpec
 from skep.model.target import Target
 from skep.objfile import read_object
@@ -147,6 +148,34 @@ def default_target(spec: ObjectSpec, engine: str = "vm") -> Target:
             target, btf=known.btf, module_btf=known.module_btf, kconfig=known.kconfig, kallsyms=known.kallsyms
         )
     return target
+
+
+def save_target(path: str | os.PathLike[str]) -> None:
+    """Write the running kernel's facts to a file, whole or not at all: types, features, helpers, version.
+
+    Raises:
+        InputError: this kernel has no types.
+    """
+    data = pack_target()
+    temporary = Path(f"{os.fspath(path)}.{os.getpid()}.part")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_target(path: str | os.PathLike[str]) -> Target:
+    """The Target in a file that :func:`save_target` wrote.
+
+    Raises:
+        InputError: no such file, or it is none.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(Diagnostic("B0003", f"cannot read '{os.fspath(path)}': {error.strerror}")) from None
+    return unpack_target(data, os.fspath(path))
 
 
 def make_engine(name: str, spec: ObjectSpec, target: Target | None = None) -> Engine:

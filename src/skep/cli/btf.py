@@ -11,8 +11,10 @@ from skep.btf.c_dump import dump_c
 from skep.btf.reader import parse_btf
 from skep.btf.types import Btf
 from skep.cli.output import json_option, json_value, print_json
+from skep.cli.prog import listing_errors
 from skep.diagnostics import Diagnostic
 from skep.errors import InputError
+from skep.kernel.inspect.types import list_types
 
 
 @click.group()
@@ -40,6 +42,27 @@ def dump(file: Path | None, form: str, as_json: bool) -> None:
             click.echo(f"[{i}] {t}")
     else:
         click.echo(dump_c(types))
+
+
+@btf.command()
+@json_option
+def show(as_json: bool) -> None:
+    """Show the BTF objects that this kernel holds: its own, modules', programs' and maps'."""
+    with listing_errors("types"):
+        rows = list(list_types())
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        words = [f"{row['id']}: name [{row['name']}]" if row["kernel"] else f"{row['id']}: name {row['name']}"]
+        words.append(f"size {row['size']}B")
+        words += [f"{key} {','.join(map(str, row[key]))}" for key in ("prog_ids", "map_ids") if key in row]
+        click.echo("  ".join(words))
+        if "pids" in row:
+            click.echo("\tpids " + ", ".join(f"{owner['comm']}({owner['pid']})" for owner in row["pids"]))
+
+
+btf.add_command(show, "list")
 
 
 def _plain(value: object) -> object:

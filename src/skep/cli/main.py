@@ -16,8 +16,12 @@ import skep
 from skep.cli.btf import btf
 from skep.cli.build import build
 from skep.cli.dump import dump
+from skep.cli.feature import feature
+from skep.cli.map import map_
 from skep.cli.output import report
+from skep.cli.prog import prog
 from skep.cli.run import run
+from skep.cli.target import target
 from skep.cli.verify import verify
 from skep.diagnostics import Diagnostic
 from skep.errors import InternalError, SkepError
@@ -34,7 +38,7 @@ def root() -> None:
     """
 
 
-for verb in (build, verify, run, dump, btf):
+for verb in (build, verify, run, dump, btf, prog, map_, feature, target):
     root.add_command(verb)
 
 
@@ -46,6 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = root.main(arguments, prog_name="skep", standalone_mode=False)
     except SkepError as error:
         report(error.diagnostics, as_json=as_json)
+        log = getattr(error, "log", "")
+        if log and not as_json and {"-v", "--verbose"} & set(arguments):
+            click.echo(log, err=True)
         code = error.exit_code
     except click.ClickException as error:
         help_text = "skep --help lists the verbs"

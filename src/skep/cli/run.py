@@ -15,6 +15,7 @@ from rich.table import Table
 
 from skep import hooks
 from skep.api import load, open_object
+from skep.cli.engines import engine_option, verbose_option
 from skep.cli.output import console, error_console, json_option, json_value, print_json, print_notes
 from skep.cli.types import type_option, with_type
 from skep.cli.values import fill_maps, parse_fills, parse_settings
@@ -39,6 +40,8 @@ SHOWN_ELEMENTS = 20  # of a map, in text; JSON has all
 @click.option("--ctx", type=click.Path(path_type=Path), help="Run once on the context in this file.")
 @click.option("--map", "fills", multiple=True, metavar="NAME=FILE", help='Fill a map from JSON: [{"key":, "value":}].')
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a global variable before loading.")
+@engine_option
+@verbose_option
 @type_option
 @json_option
 def run(
@@ -50,12 +53,15 @@ def run(
     ctx: Path | None,
     fills: tuple[str, ...],
     settings: tuple[str, ...],
+    engine: str,
+    verbose: bool,
     prog_type: str | None,
     as_json: bool,
 ) -> None:
     """Run a program of FILE over the packets of a capture, and show its verdicts and maps.
 
-    With --data or --ctx instead of --pcap: run it once on that input.
+    With --data or --ctx instead of --pcap: run it once on that input. With --engine kernel that is a test run in the
+    running Linux (root).
     """
     if (pcap is None) == (data is None and ctx is None):
         raise UsageError(
@@ -63,12 +69,20 @@ def run(
         )
     if out is not None and pcap is None:
         raise UsageError(Diagnostic("U0302", "--out needs --pcap", help="packets come from a capture"))
+    if engine != "vm" and pcap is not None:
+        raise UsageError(
+            Diagnostic(
+                "U0309",
+                "captures are run by the vm engine: the kernel has no hook for them",
+                help="leave out --engine, or give one packet with --data",
+            )
+        )
     spec = with_type(open_object(file), [name] if name else [], prog_type)
     print_notes(spec, as_json=as_json)
     name = _choose_program(spec, name)
     programs = [name, *_tail_call_targets(spec, name)]
     elements = parse_fills(spec, fills)
-    with load(spec, programs=programs, variables=parse_settings(spec, settings)) as live:
+    with load(spec, engine=engine, programs=programs, variables=parse_settings(spec, settings)) as live:
         fill_maps(live, elements)
         program = live.programs[name]
         if pcap is not None:

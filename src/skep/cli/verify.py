@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.table import Table
 
-from skep.api import default_target, open_object
+from skep.api import default_target, load, open_object, read_target
+from skep.cli.engines import engine_option, verbose_option
 from skep.cli.output import console, json_option, print_json, print_notes, report
 from skep.cli.types import type_option, with_type
 from skep.diagnostics import Diagnostic
-from skep.errors import LinkError, UnsupportedError, UsageError
+from skep.errors import EngineError, LinkError, RejectedError, UnsupportedError, UsageError
+from skep.kernel.bpf.programs import LOG_STATS
+from skep.kernel.engine import KernelEngine
+from skep.kernel.verifier_log import parse_log
 from skep.linker import link
+from skep.model.maps import Pinning
 from skep.model.objects import ObjectSpec
 from skep.model.programs import Outcome
 from skep.model.target import Target
@@ -26,20 +32,41 @@ _STYLES = {Outcome.ACCEPTED: "green", Outcome.REJECTED: "bold red", Outcome.UNSU
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--program", "names", multiple=True, metavar="NAME", help="Only this program (may be repeated).")
+@engine_option
+@click.option(
+    "--target", "target_file", type=click.Path(path_type=Path), help="For the kernel in this file (skep target save)."
+)
+@verbose_option
 @type_option
 @json_option
-def verify(file: Path, names: tuple[str, ...], prog_type: str | None, as_json: bool) -> int:
-    """Prove the programs in FILE safe, or say why not."""
+def verify(
+    file: Path,
+    names: tuple[str, ...],
+    engine: str,
+    target_file: Path | None,
+    verbose: bool,
+    prog_type: str | None,
+    as_json: bool,
+) -> int:
+    """Prove the programs in FILE safe, or say why not.
+
+    With --engine kernel the running Linux judges (nothing is attached or kept); where it rejects, skep explains.
+    """
+    if engine == "kernel" and target_file is not None:
+        raise UsageError(Diagnostic("U0310", "--target needs skep's own verifier", help="leave out --engine kernel"))
     spec = with_type(open_object(file), names, prog_type)
     print_notes(spec, as_json=as_json)
-    target = default_target(spec)
-    rows = [verify_one(spec, name, target) for name in _chosen(spec, names)]
+    target = read_target(target_file) if target_file is not None else default_target(spec, engine)
+    one = verify_one if engine == "vm" else ask_kernel
+    rows = [one(spec, name, target) for name in _chosen(spec, names)]
     if as_json:
         print_json([row | {"diagnostics": [d.to_json() for d in row["diagnostics"]]} for row in rows])
     else:
         _print_table(rows)
         for row in rows:
             report(row["diagnostics"], as_json=False)
+            if verbose and row.get("log"):
+                click.echo(row["log"], err=True)
     return 0 if rows and all(row["verdict"] == Outcome.ACCEPTED for row in rows) else 1
 
 
@@ -68,6 +95,37 @@ def verify_one(spec: ObjectSpec, name: str, target: Target) -> dict[str, Any]:
         "processed_insns": processed,
         "seconds": round(time.perf_counter() - started, 6),
         "diagnostics": diagnostics,
+    }
+
+
+def ask_kernel(spec: ObjectSpec, name: str, target: Target) -> dict[str, Any]:
+    """The same row with the running kernel's verdict; ``log`` is what its verifier wrote."""
+    program = spec.programs[name]
+    started = time.perf_counter()
+    # Only the verdict is wanted: maps get no pins, and existing pins are left alone.
+    maps = {n: found.replace(pinning=Pinning.NONE) for n, found in spec.maps.items()}
+    outcome, log = Outcome.ACCEPTED, ""
+    diagnostics: tuple[Diagnostic, ...] = ()
+    insns = sum(insn.width for insn in program.function.insns)
+    try:
+        with load(replace(spec, maps=maps), engine=KernelEngine(target, log_level=LOG_STATS), programs=[name]) as live:
+            loaded = live.programs[name]
+            log = getattr(loaded.handle, "log", "")
+            insns = sum(insn.width for insn in loaded.linked.insns)
+    except (UnsupportedError, UsageError, EngineError) as error:
+        outcome, diagnostics = Outcome.UNSUPPORTED, error.diagnostics
+    except (LinkError, RejectedError) as error:
+        outcome, diagnostics, log = Outcome.REJECTED, error.diagnostics, getattr(error, "log", "")
+    return {
+        "program": name,
+        "section": program.section,
+        "prog_type": program.prog_type.name.lower(),
+        "verdict": outcome.value,
+        "insns": insns,
+        "processed_insns": parse_log(log).processed_insns,
+        "seconds": round(time.perf_counter() - started, 6),
+        "diagnostics": diagnostics,
+        "log": log,
     }
 
 

@@ -61,6 +61,14 @@ class Map:
         if handle is not None:
             handle.close()
 
+    def encode_key(self, key: Any) -> bytes:
+        """The bytes of a key."""
+        return self._key.encode(key)
+
+    def encode_value(self, value: Any) -> bytes:
+        """The bytes of a value (of one CPU, for per-CPU maps)."""
+        return self._value.encode(value)
+
     def pin(self, path: str) -> None:
         """Give it a name in a bpffs, under which it outlives this process (kernel engine).
 
@@ -140,6 +148,10 @@ class MappingMap(Map, MutableMapping[Any, Any]):
             found = self.handle.lookup(raw)
             if found is not None:
                 yield self._key.decode(raw), self._decode(found)
+
+    def decode_element(self, key: bytes, value: bytes) -> tuple[Any, Any]:
+        """A raw element as Python values."""
+        return self._key.decode(key), self._decode(value)
 
     def update_all(self, elements: Mapping[Any, Any] | Iterable[tuple[Any, Any]], flags: int = ANY) -> int:
         """Set many values, in few system calls where the engine can; how many.

@@ -24,9 +24,9 @@ from skep.kernel.maps.handle import KernelMap
 from skep.kernel.prepare import Preparation
 from skep.kernel.programs import KernelProgram, load
 from skep.kernel.refusals import element_refused, errno_name
-from skep.kernel.target import KernelTypes, kernel_target
+from skep.kernel.target import kernel_target, kernel_types
 from skep.kernel.typeinfo import TypeStore
-from skep.model.hooks import Hook
+from skep.model.hooks import Hook, Pcap
 from skep.model.maps import MapSpec, Pinning
 from skep.model.programs import LinkedProgram, VerifiedProgram
 from skep.model.target import Target
@@ -67,7 +67,7 @@ class KernelEngine:
         self._pin_root = Path(pin_root)
         self._mount = mount_bpffs
         self._log_level = log_level
-        self.types = KernelTypes()
+        self.types = kernel_types()
         self._store = TypeStore(lambda: self._token.number if self._token is not None else 0)
         self._open: weakref.WeakSet[Closable] = weakref.WeakSet()
         self._closed = False
@@ -151,6 +151,9 @@ class KernelEngine:
         Raises:
             UsageError: E0210 the kernel has no such hook.
         """
+        if isinstance(hook, Pcap):
+            what = "captures are run by the vm engine: the kernel has no hook for them"
+            raise UsageError(Diagnostic("E0210", what, help='load it with engine="vm", or run() it on single packets'))
         from skep.kernel.links.attach import attach  # late: programs that are only run do not need it
 
         return self._keep(attach(self, _own_program(program), hook))

@@ -140,7 +140,7 @@ class KernelProgram:
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
+class Way:
     """How programs of a type are run for a test (their .test_run in the kernel).
 
     Attributes:
@@ -172,8 +172,8 @@ class _Way:
         )
 
 
-_SKB: Final = _Way()
-_WAYS: Final[Mapping[ProgType, _Way]] = {
+_SKB: Final = Way()
+_WAYS: Final[Mapping[ProgType, Way]] = {
     ProgType.XDP: _SKB,
     ProgType.SCHED_CLS: _SKB,
     ProgType.SCHED_ACT: _SKB,
@@ -183,14 +183,19 @@ _WAYS: Final[Mapping[ProgType, _Way]] = {
     ProgType.LWT_OUT: _SKB,
     ProgType.LWT_XMIT: _SKB,
     ProgType.LWT_SEG6LOCAL: _SKB,
-    ProgType.NETFILTER: _Way(ctx_out=False),
-    ProgType.FLOW_DISSECTOR: _Way(ctx_out=False, data_out=_FLOW_KEYS_BYTES),
-    ProgType.SK_LOOKUP: _Way(data=False, ctx_default=True),
-    ProgType.SYSCALL: _Way(data=False, ctx_out=False, repeat=False),
-    ProgType.RAW_TRACEPOINT: _Way(data=False, ctx_out=False, repeat=False),
-    ProgType.TRACING: _Way(data=False, ctx_out=False, repeat=False),
-    ProgType.STRUCT_OPS: _Way(data=False, ctx_out=False, repeat=False),
+    ProgType.NETFILTER: Way(ctx_out=False),
+    ProgType.FLOW_DISSECTOR: Way(ctx_out=False, data_out=_FLOW_KEYS_BYTES),
+    ProgType.SK_LOOKUP: Way(data=False, ctx_default=True),
+    ProgType.SYSCALL: Way(data=False, ctx_out=False, repeat=False),
+    ProgType.RAW_TRACEPOINT: Way(data=False, ctx_out=False, repeat=False),
+    ProgType.TRACING: Way(data=False, ctx_out=False, repeat=False),
+    ProgType.STRUCT_OPS: Way(data=False, ctx_out=False, repeat=False),
 }
+
+
+def way_for(prog_type: ProgType) -> Way | None:
+    """How programs of a type are run for a test; None: the kernel has no way."""
+    return _WAYS.get(prog_type)
 
 
 def load(linked: LinkedProgram, request: LoadRequest, log_level: int = 0) -> KernelProgram:

@@ -6,7 +6,7 @@ import ctypes
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from skep.btf.reader import parse_btf
 from skep.btf.types import Btf
@@ -31,11 +31,10 @@ class _Modules(Mapping[str, Btf]):
 
     def __init__(self, types: KernelTypes) -> None:
         self._types = types
-        self._names = host.modules_with_btf()
         self._known: dict[str, Btf] = {}
 
     def __getitem__(self, name: str) -> Btf:
-        if name not in self._names or self._types.vmlinux is None:
+        if self._types.vmlinux is None:
             raise KeyError(name)
         if name not in self._known:
             data = host.read_module_btf(name)
@@ -45,10 +44,10 @@ class _Modules(Mapping[str, Btf]):
         return self._known[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names if self._types.vmlinux is not None else ())
+        return iter(host.modules_with_btf() if self._types.vmlinux is not None else ())
 
     def __len__(self) -> int:
-        return len(self._names) if self._types.vmlinux is not None else 0
+        return len(host.modules_with_btf()) if self._types.vmlinux is not None else 0
 
 
 class KernelTypes:
@@ -83,6 +82,12 @@ class KernelTypes:
         return None
 
 
+@cache
+def kernel_types() -> KernelTypes:
+    """The types of the running kernel, read once in this process."""
+    return KernelTypes()
+
+
 def open_module_types(name: str) -> Fd | None:
     """The BTF object of a loaded module; None: there is none, or we may not list objects."""
     try:
@@ -110,7 +115,7 @@ def kernel_target(
 ) -> Target:
     """Facts about the running kernel; those that are not wanted are left out, which saves the time to read them."""
     major, minor, patch = host.kernel_version()
-    known = types or KernelTypes()
+    known = types or kernel_types()
     return Target(
         name=f"linux {major}.{minor}",
         kernel_version=(major, minor, patch),

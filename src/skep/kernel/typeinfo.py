@@ -118,6 +118,8 @@ class TypeStore:
             texts += known.offsets
         else:
             self._keep.append(btf)  # its id() stays its own
+        # Whatever the object's own strings hold comes along, so that one load serves all its programs and maps.
+        texts += [text.decode("utf-8", "backslashreplace") for text in btf.strings.split(b"\0")]
         made = self._load(btf, texts)
         self._known[id(btf)] = made
         return made

@@ -135,8 +135,10 @@ def has_kernel_variable(target: Target, name: str) -> bool:
 
 
 def _has(target: Target, name: str, kind: type) -> bool:
-    sets = [btf for btf in (target.btf, *target.module_btf.values()) if btf is not None]
-    return any(btf.find(name, kind) is not None for btf in sets)
+    if target.btf is not None and target.btf.find(name, kind) is not None:
+        return True
+    # Modules' types may be read only now: a Target gives them by and by.
+    return any(btf.find(name, kind) is not None for btf in target.module_btf.values())
 
 
 def is_typeless(btf: Btf | None, extern: ExternSpec) -> bool:

@@ -20,6 +20,7 @@ _NUMBERS = {
     "armv7l": 386, "armv6l": 386, "i686": 357,
 }  # fmt: skip
 _FIRST_GOOD = 3
+_ENOTSUPP = 524
 _ATTEMPTS = 5  # as libbpf: BPF_PROG_LOAD gives EAGAIN when a signal interrupts the verifier
 
 
@@ -75,6 +76,11 @@ class BpfCallError(OSError):
         self.number = number
         self.command = command
         self.log = log
+
+    @property
+    def reason(self) -> str:
+        """The number in words."""
+        return "Operation not supported" if self.number == _ENOTSUPP else os.strerror(self.number)
 
 
 def call(command: Command, attr: ctypes.Structure) -> int:

@@ -306,6 +306,8 @@ _POPPABLE = frozenset(
     }
 )
 
+_RECORDS = frozenset({MapType.RINGBUF, MapType.PERF_EVENT_ARRAY, MapType.USER_RINGBUF})
+
 
 def handle_for(spec: MapSpec, fd: Fd, *, is_new: bool = True) -> KernelMap:
     """The handle with the powers of a map's type."""
@@ -315,4 +317,8 @@ def handle_for(spec: MapSpec, fd: Fd, *, is_new: bool = True) -> KernelMap:
         return PoppableMap(spec, fd, is_new=is_new)
     if spec.type is MapType.BLOOM_FILTER:
         return BloomMap(spec, fd, is_new=is_new)
+    if spec.type in _RECORDS:
+        from skep.kernel.rings.maps import RECORD_MAPS  # late: rings are built on this module
+
+        return RECORD_MAPS[spec.type](spec, fd, is_new=is_new)
     return KernelMap(spec, fd, is_new=is_new)
