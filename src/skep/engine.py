@@ -30,13 +30,16 @@ class RunResult:
 
 @dataclass(frozen=True, slots=True)
 class PacketRun:
-    """What became of the packets of a capture.
+    """What became of the packets of a capture, or of a live hook in one run.
 
     Attributes:
         bytes: captured bytes that went in.
         verdicts: how often each verdict was returned, by its kernel name without prefix (``PASS``, ``DROP``; numbers
             that mean nothing as ``42``).
         passed: packets written to ``out`` (or that would have been).
+        lost: packets that nobody saw: the ring was full (live hooks).
+        sent, not_sent: packets that went out by a device, and that could not (device down, packet too long, no such device).
+        ended: why it ended: ``end`` of the capture, ``duration``, ``packets``, ``stopped``, or ``gone``, the interface.
     """
 
     packets: int
@@ -44,6 +47,10 @@ class PacketRun:
     verdicts: Mapping[str, int]
     passed: int
     seconds: float
+    lost: int = 0
+    sent: int = 0
+    not_sent: int = 0
+    ended: str = "end"
 
 
 class MapHandle(Protocol):
@@ -140,6 +147,22 @@ class RecordSource(Protocol):
         """Take records of one size, without a look at each."""
 
 
+@runtime_checkable
+class PagedSource(Protocol):
+    """A RecordSource whose memory has a size that the reader chooses: perf event arrays."""
+
+    def open(self, pages: int = ..., wakeup_events: int = ...) -> None:
+        """Make the memory now: ``pages`` for each CPU, a power of two."""
+
+
+@runtime_checkable
+class RecordSink(Protocol):
+    """A map that takes records for programs: user ring buffers."""
+
+    def submit(self, record: bytes, timeout: float | None = 0) -> bool:
+        """Leave a record; False if there is no room within ``timeout`` seconds (None: for ever)."""
+
+
 @dataclass(frozen=True, slots=True)
 class FixedRecords:
     """Records of one size in one block: record i is ``data[offset + i * stride:][:size]``.
@@ -148,11 +171,32 @@ class FixedRecords:
         others: records of other sizes that were met before, between or after them, in their order.
     """
 
-    data: bytes | bytearray
+    data: bytes | memoryview
     count: int
     stride: int
     offset: int
     others: tuple[bytes, ...] = ()
+
+
+@runtime_checkable
+class LiveSource(Protocol):
+    """A link on live packets: it has no end of its own."""
+
+    def run_live(
+        self,
+        progress: Callable[[int, int], None] | None = None,
+        *,
+        duration: float | None = None,
+        packets: int | None = None,
+        passed: int | None = None,
+    ) -> PacketRun:
+        """Run until ``duration`` seconds are over, so many packets were seen or have passed, or stop()."""
+
+    def stop(self) -> None:
+        """End run_live() after the packets that are there already; from any thread or signal handler."""
+
+    def status(self) -> PacketRun:
+        """How far the run is."""
 
 
 @runtime_checkable

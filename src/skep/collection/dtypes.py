@@ -92,6 +92,8 @@ def _members(btf: Btf, members: tuple[Member, ...], base: int, title: str) -> li
 def _unsupported(btf: Btf, type_id: int) -> UnsupportedError:
     return UnsupportedError(
         Diagnostic(
-            "U0402", f"NumPy's arrays have no {describe(btf, type_id)}", help="read its records one by one with events()"
+            "U0402",
+            f"NumPy's arrays have no {describe(btf, type_id)}",
+            help="read its records one by one with events()",
         )
     )

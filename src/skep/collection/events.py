@@ -21,12 +21,15 @@ from typing import TYPE_CHECKING, Any
 from skep.btf.types import Btf, Const, Ptr, Struct, Var
 from skep.collection.codecs import Codec
 from skep.collection.dtypes import dtype_of, require_numpy
-from skep.engine import RecordSource
+from skep.diagnostics import Diagnostic
+from skep.engine import FixedRecords, MapHandle, RecordSource
+from skep.errors import UnsupportedError
 
 if TYPE_CHECKING:
     import numpy as np
 
 _TURN_S = 0.2  # how long a wait takes at most before stop() is noticed
+_POLL_S = 0.005
 
 
 class Events:
@@ -92,6 +95,9 @@ class Events:
         while not self._is_stopped:
             for event in self.ready():
                 yield event
+            if number < 0:
+                await asyncio.sleep(_POLL_S)
+                continue
             ready = loop.create_future()
             loop.add_reader(number, _wake, ready)
             try:
@@ -126,9 +132,6 @@ class Events:
 
     def _dtype(self) -> Any:
         if self._btf is None or not self._type_id:
-            from skep.diagnostics import Diagnostic
-            from skep.errors import UnsupportedError
-
             raise UnsupportedError(
                 Diagnostic("U0403", "records without a type cannot be an array", help='name it: stream("event")')
             )
@@ -151,6 +154,47 @@ class Events:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+class PolledSource:
+    """Records of a map that cannot wake anybody (the vm's): looked after every millisecond."""
+
+    _PAUSE_S = 0.001
+
+    def __init__(self, handle: MapHandle) -> None:
+        self._handle = handle
+        self._kept: list[bytes] = []
+
+    @property
+    def lost(self) -> int:
+        """Not known."""
+        return 0
+
+    def fileno(self) -> int:
+        """There is no descriptor: -1."""
+        return -1
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for records, at most ``timeout`` seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._kept:
+            self._kept += self._handle.records()
+            if self._kept or (deadline is not None and time.monotonic() >= deadline):
+                break
+            time.sleep(self._PAUSE_S)
+        return bool(self._kept)
+
+    def drain(self) -> list[bytes]:
+        """Take all records that are ready."""
+        taken, self._kept = [*self._kept, *self._handle.records()], []
+        return taken
+
+    def drain_fixed(self, size: int) -> FixedRecords:
+        """Take all records that are ready; those of one size as one block."""
+        records = self.drain()
+        alike = [record for record in records if len(record) == size]
+        others = tuple(record for record in records if len(record) != size)
+        return FixedRecords(b"".join(alike), len(alike), size, 0, others)
 
 
 def find_event_type(btf: Btf | None, map_name: str) -> str | None:

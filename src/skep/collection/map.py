@@ -9,8 +9,9 @@ from skep.abi.map_types import MapType
 from skep.btf.types import Datasec, Struct, Typedef, Union
 from skep.btf.values import codec as btf_codec
 from skep.collection.codecs import Codec, codec_for
+from skep.collection.events import Events, PolledSource
 from skep.diagnostics import Diagnostic
-from skep.engine import ANY, Batched, Bulk, MapHandle, Pinnable, Poppable
+from skep.engine import ANY, Batched, Bulk, MapHandle, PagedSource, Pinnable, Poppable, RecordSink, RecordSource
 from skep.errors import ClosedError, InternalError, MapError, UsageError
 from skep.model.maps import MapSpec
 
@@ -288,6 +289,28 @@ class RecordMap(Map):
         for record in self.handle.records():
             yield codec.decode(record[: codec.size]) if len(record) >= codec.size else record
 
+    def stream(
+        self, type_name: str | None = None, *, lost: Callable[[], int] | None = None, pages: int | None = None
+    ) -> Events:
+        """Listen: an iterator that waits for records, also in asyncio, also many at a time as NumPy arrays.
+
+        Args:
+            type_name: the struct of the object's C that records are; None: bytes.
+            lost: tells how many records programs could not send (ring buffers do not count; a global variable may).
+            pages: for perf event arrays, memory of each CPU's ring: a power of two [default: 64].
+
+        Raises:
+            UsageError: M0004, the object has no such type. MapError: M0301, the memory cannot be mapped.
+        """
+        codec = self._event_codec(type_name) if type_name is not None else None
+        handle = self.handle
+        if pages is not None and isinstance(handle, PagedSource):
+            handle.open(pages)
+        source = handle if isinstance(handle, RecordSource) else PolledSource(handle)
+        btf = self.spec.btf
+        type_id = btf.find(type_name, Struct, Union, Typedef) if btf is not None and type_name is not None else None
+        return Events(source, codec, btf, type_id or 0, lost)
+
     def _event_codec(self, type_name: str) -> Codec:
         btf = self.spec.btf
         type_id = btf.find(type_name, Struct, Union, Typedef) if btf is not None else None
@@ -301,6 +324,23 @@ class RecordMap(Map):
                 )
             )
         return btf_codec(btf, type_id)
+
+
+class CommandMap(Map):
+    """User ring buffers: records from here to programs, which take them with bpf_user_ringbuf_drain()."""
+
+    def submit(self, record: bytes, timeout: float | None = 0) -> bool:
+        """Leave a record; False if there is no room within ``timeout`` seconds (None: wait for ever).
+
+        Raises:
+            UsageError: U0404, the engine has no such maps. MapError: M0302, it never fits.
+        """
+        handle = self.handle
+        if not isinstance(handle, RecordSink):
+            raise UsageError(
+                Diagnostic("U0404", f"map '{self.name}' takes no records here", help='load it with engine="kernel"')
+            )
+        return handle.submit(bytes(record), timeout)
 
 
 class ReferenceMap(Map):
@@ -340,6 +380,7 @@ _WAYS: dict[MapType, type[Map]] = {
     MapType.STACK: Queue,
     MapType.RINGBUF: RecordMap,
     MapType.PERF_EVENT_ARRAY: RecordMap,
+    MapType.USER_RINGBUF: CommandMap,
     MapType.PROG_ARRAY: ReferenceMap,
     MapType.ARRAY_OF_MAPS: ReferenceMap,
     MapType.HASH_OF_MAPS: ReferenceMap,

@@ -1,0 +1,1 @@
+"""Records between programs and user space through shared memory: ring buffers, perf buffers, user ring buffers."""
