@@ -38,7 +38,7 @@ class PacketRun:
             that mean nothing as ``42``).
         passed: packets written to ``out`` (or that would have been).
         lost: packets that nobody saw: the ring was full (live hooks).
-        sent, not_sent: packets that went out by a device, and that could not (device down, packet too long, no such device).
+        sent, not_sent: packets that went out by a device, and that could not (device down, packet too long, no device).
         ended: why it ended: ``end`` of the capture, ``duration``, ``packets``, ``stopped``, or ``gone``, the interface.
     """
 

@@ -11,6 +11,7 @@ from skep.engine import (
     Described,
     Engine,
     LinkHandle,
+    LiveSource,
     PacketRun,
     PacketSource,
     Pinnable,
@@ -42,20 +43,50 @@ class Link:
             )
         return self._handle
 
-    def run(self, progress: Progress | None = None) -> PacketRun:
-        """Drive a hook that waits to be driven, such as a capture file, to its end.
+    def run(
+        self,
+        progress: Progress | None = None,
+        *,
+        duration: float | None = None,
+        packets: int | None = None,
+        passed: int | None = None,
+    ) -> PacketRun:
+        """Drive a hook that waits to be driven: a capture file to its end, a live hook to one of the limits or stop().
+
+        A further run of a live hook goes on with the next packet.
 
         Args:
-            progress: told (bytes done, bytes in all; 0 if not known) now and then.
+            progress: told (bytes done, bytes in all; 0 if not known) now and then; (packets, 0) for live hooks.
+            duration: seconds (live hooks).
+            packets: that the program sees (live hooks).
+            passed: packets that pass (live hooks).
 
         Raises:
             CaptureError: the capture is broken; no output file is left.
             UsageError: the hook has events of its own.
         """
         handle = self.handle
+        if isinstance(handle, LiveSource):
+            return handle.run_live(progress, duration=duration, packets=packets, passed=passed)
         if not isinstance(handle, PacketSource):
             raise UsageError(Diagnostic("U0202", f"{self.hook} runs by itself", help="only captures are run"))
+        if duration is not None or packets is not None or passed is not None:
+            raise UsageError(Diagnostic("U0208", "a capture is run to its end", help="limits are for live hooks"))
         return handle.run(progress)
+
+    def stop(self) -> None:
+        """End the run of a live hook, from another thread or a signal handler; run() then returns as usual."""
+        self._live().stop()
+
+    def status(self) -> PacketRun:
+        """How far the run of a live hook is."""
+        return self._live().status()
+
+    def _live(self) -> LiveSource:
+        handle = self.handle
+        if not isinstance(handle, LiveSource):
+            raise UsageError(Diagnostic("U0209", f"{self.hook} is not live", help="only PacketSocket, Tap and Xsk are"))
+        return handle
 
     def update(self, program: Program) -> None:
         """Replace the program; no event is seen by neither."""

@@ -24,7 +24,7 @@ from skep.vm.native import bitcode as native
 #: Functions of libc that the bitcode calls. LLVM finds them in the process; listed so that a test can tell a new one.
 HOST_SYMBOLS = frozenset(
     {"clock_gettime", "sched_yield", "kill", "__errno_location", "getuid", "getgid", "getpid", "syscall", "prctl"}
-    | {"process_vm_readv", "memcpy", "memmove", "memset", "memcmp", "bcmp"}
+    | {"process_vm_readv", "memcpy", "memmove", "memset", "memcmp", "bcmp", "read", "write", "sendmmsg"}
 )
 
 TABLE_SIZE = 65536  # SKEP_TABLE_SIZE in skep.h
@@ -46,6 +46,12 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "skep_loop_xdp_inplace": (_S64, _P, _P),
     "skep_loop_skb": (_S64, _P, _P),
     "skep_loop_skb_inplace": (_S64, _P, _P),
+    "skep_live_xdp": (_S64, _P, _P),
+    "skep_live_xdp_inplace": (_S64, _P, _P),
+    "skep_live_skb": (_S64, _P, _P),
+    "skep_live_skb_inplace": (_S64, _P, _P),
+    "skep_sizeof_live": (_U64,),
+    "skep_sizeof_sender": (_U64,),
     "skep_test_context": (_S64, _P, _P),
     "skep_test_packet": (_S64, _P, _P),
     "skep_sizeof_run": (_U64,),

@@ -61,7 +61,7 @@ class Record(ctypes.Structure):
 class Output(ctypes.Structure):
     """struct skep_output: packets to write."""
 
-    _fields_ = (("buffer", _P), ("length", _U64), ("capacity", _U64))
+    _fields_ = (("buffer", _P), ("length", _U64), ("capacity", _U64), ("blocks", _U32), ("snaplen", _U32))
 
 
 class Other(ctypes.Structure):

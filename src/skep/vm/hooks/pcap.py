@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import os
-import secrets
-import stat
-import struct
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 from skep.abi.prog_types import ProgType
 from skep.diagnostics import Diagnostic
@@ -19,6 +13,7 @@ from skep.errors import ClosedError, UnsupportedError, UsageError
 from skep.model.hooks import Pcap
 from skep.vm.hooks.capture import CaptureFile
 from skep.vm.hooks.layout import Job, Output
+from skep.vm.hooks.output import Sink, check_output, opened_output
 from skep.vm.hooks.verdicts import RULES, counts
 from skep.vm.programs import VmProgram
 from skep.vm.runs import runs
@@ -26,10 +21,8 @@ from skep.vm.runtime import Run
 
 _MAX_PACKET, _SKB_MAX = 262144, 65536
 _WORK = 1024 + _MAX_PACKET + 2 * _SKB_MAX + 4096  # headroom, packet, growth (run_capture() in native/loops.c)
-_OUTPUT = 1 << 20
 _TAIL_CALL = 12
 _FLUSH = 2
-_ETHERNET = 1
 
 Progress = Callable[[int, int], None]
 
@@ -45,29 +38,13 @@ class PcapLink:
             UsageError: H0101: the capture cannot be opened; H0202: the output cannot be written.
         """
         self.hook = hook
-        self._program = self._checked(program)
+        self._program = packet_program(program)
         self._closed = False
         if hook.clock not in ("host", "capture"):
             raise UsageError(Diagnostic("H0206", f"there is no clock {hook.clock!r}", help="use host or capture"))
         with CaptureFile(hook.path):
             pass
-        if hook.out is not None:
-            directory = Path(hook.out).absolute().parent
-            if not directory.is_dir() or Path(hook.out).is_dir():
-                what = f"the output {hook.out} cannot be written: {directory} is not a directory"
-                if directory.is_dir():
-                    what = f"the output {hook.out} is a directory"
-                raise UsageError(Diagnostic("H0202", what, help="name a file in a directory that exists"))
-
-    @staticmethod
-    def _checked(program: ProgramHandle) -> VmProgram:
-        if not isinstance(program, VmProgram):
-            raise UsageError(Diagnostic("H0203", "the program belongs to another engine", help="load it on the vm"))
-        if program.prog_type not in RULES:
-            kind = program.prog_type.name.lower()
-            advice = "run it on one context: Program.run(ctx=...)"
-            raise UnsupportedError(Diagnostic("H0201", f"programs of type {kind} see no packets", help=advice))
-        return program
+        check_output(hook.out)
 
     def update(self, program: ProgramHandle) -> None:
         """Replace the program. A run that is going on takes the new one within a few MiB; no packet is skipped.
@@ -75,7 +52,7 @@ class PcapLink:
         Raises:
             UsageError: H0204: it is of another type.
         """
-        new = self._checked(program)
+        new = packet_program(program)
         if new.prog_type is not self._program.prog_type:
             what = f"a {self._program.prog_type.name.lower()} program cannot be replaced by another type"
             raise UsageError(Diagnostic("H0204", what, help="attach it anew"))
@@ -99,8 +76,9 @@ class PcapLink:
         _loop(program)  # compiled before the clock starts: the seconds are those of the packets
         rule = RULES[program.prog_type]
         work = ctypes.create_string_buffer(_WORK)
-        with CaptureFile(self.hook.path) as capture, _output(self.hook.out) as sink, runs().take() as run:
-            output = Output(buffer=sink.address, capacity=sink.capacity)
+        with CaptureFile(self.hook.path) as capture, opened_output(self.hook.out) as sink, runs().take() as run:
+            output = Output(buffer=sink.address, blocks=sink.blocks, snaplen=sink.snaplen)
+            sink.prepare(output)
             job = Job(
                 capture=ctypes.addressof(capture.state),
                 output=ctypes.addressof(output),
@@ -114,7 +92,7 @@ class PcapLink:
             )
             start = time.perf_counter()
             self._drive(capture, sink, output, run, job, progress)
-            sink.write(0, capture, whole=True)
+            sink.finish(capture.state)
             state = capture.state
             seconds = time.perf_counter() - start
             verdicts = counts(job, program.prog_type, program.verified.linked.attach_type)
@@ -130,8 +108,7 @@ class PcapLink:
                 program, loop = self._program, _loop(self._program)
             status = loop(run, job)
             if output.length:
-                sink.write(int(output.length), capture)
-                output.length = 0
+                sink.take(output, capture.state)
             if status < 0:
                 raise capture.error()
             if status == _FLUSH:
@@ -143,7 +120,23 @@ class PcapLink:
                 return
 
 
-def loop_symbol(program: VmProgram) -> str:
+def packet_program(program: ProgramHandle) -> VmProgram:
+    """A program of ours that sees packets.
+
+    Raises:
+        UsageError: H0203: it is another engine's.
+        UnsupportedError: H0201: programs of its type see no packets.
+    """
+    if not isinstance(program, VmProgram):
+        raise UsageError(Diagnostic("H0203", "the program belongs to another engine", help="load it on the vm"))
+    if program.prog_type not in RULES:
+        kind = program.prog_type.name.lower()
+        advice = "run it on one context: Program.run(ctx=...)"
+        raise UnsupportedError(Diagnostic("H0201", f"programs of type {kind} see no packets", help=advice))
+    return program
+
+
+def loop_symbol(program: VmProgram, prefix: str = "skep_loop") -> str:
     """The native loop for a program: in the reader's buffer, or on copies with room around them if packets may grow.
 
     What a tail call leads to is not known here, so such programs get copies.
@@ -151,89 +144,8 @@ def loop_symbol(program: VmProgram) -> str:
     facts = program.verified.facts
     kind = "xdp" if program.prog_type is ProgType.XDP else "skb"
     resizes = facts.resizes_packet or any(fact.helper == _TAIL_CALL for fact in facts.calls.values())
-    return f"skep_loop_{kind}" + ("" if resizes else "_inplace")
+    return f"{prefix}_{kind}" + ("" if resizes else "_inplace")
 
 
 def _loop(program: VmProgram) -> Callable[[Run, ctypes.Structure], int]:
     return program.loop(loop_symbol(program))
-
-
-class Sink:
-    """Where passing packets go: nowhere."""
-
-    address: int | None = None
-    capacity = 0
-
-    def write(self, length: int, capture: CaptureFile, whole: bool = False) -> None:
-        """Write ``length`` bytes of packets from the buffer; ``whole``: these were the last."""
-
-
-class PcapFile(Sink):
-    """A classic pcap, little-endian; its header tells link type and clock of the first packet."""
-
-    def __init__(self, fd: int, path: Path) -> None:
-        self._fd = fd
-        self._path = path
-        self._buffer = ctypes.create_string_buffer(_OUTPUT)
-        self._headed = False
-        self.address = ctypes.addressof(self._buffer)
-        self.capacity = _OUTPUT
-
-    def write(self, length: int, capture: CaptureFile, whole: bool = False) -> None:
-        """Write packets, and the header before the first."""
-        if not self._headed and (length or whole):
-            self._headed = True
-            state = capture.state
-            magic = 0xA1B23C4D if state.nanoseconds else 0xA1B2C3D4
-            link_type = state.link_type if state.packets or state.format == 1 else _ETHERNET
-            self._put(struct.pack("<IHHiIII", magic, 2, 4, 0, 0, _MAX_PACKET, link_type))
-        self._put(memoryview(self._buffer).cast("B")[:length])
-
-    def _put(self, left: memoryview | bytes) -> None:
-        try:
-            while left:
-                left = left[os.write(self._fd, left) :]
-        except OSError as error:
-            raise _not_writable(self._path, error) from error
-
-
-def _not_writable(path: Path, error: OSError) -> UsageError:
-    what = f"the output {path} cannot be written: {error.strerror}"
-    return UsageError(Diagnostic("H0202", what, help="check the disk and the directory's permissions"))
-
-
-@contextlib.contextmanager
-def _output(out: str | Path | None) -> Iterator[Sink]:
-    """A file that appears under its name when the with block ends well, and leaves nothing behind otherwise.
-
-    What is there and is not a regular file (a device, a pipe) is written to directly.
-    """
-    if out is None:
-        yield Sink()
-        return
-    path = Path(out)
-    try:
-        special = not stat.S_ISREG(os.stat(path).st_mode)
-    except OSError:
-        special = False
-    target = path if special else path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    flags = os.O_WRONLY | (0 if special else os.O_CREAT | os.O_EXCL)
-    try:
-        fd = os.open(target, flags | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise _not_writable(path, error) from error
-    try:
-        try:
-            yield PcapFile(fd, path)
-        finally:
-            os.close(fd)
-        if not special:
-            try:
-                os.replace(target, path)
-            except OSError as error:
-                raise _not_writable(path, error) from error
-    except BaseException:
-        if not special:
-            with contextlib.suppress(OSError):
-                os.unlink(target)
-        raise

@@ -6,9 +6,13 @@
 #define VERDICTS 17 /* 0..15, and -1 */
 #define OTHERS 32
 
+#define OUTPUT_ROOM (CAPTURE_MAX_PACKET + 2 * SKB_MAX_LENGTH) /* what one packet may need; a full buffer has less left */
+
 struct skep_output {
     u8 *buffer; /* NULL: packets are not written */
     u64 length, capacity;
+    u32 blocks;  /* 0: records of classic pcap; 1: Enhanced Packet Blocks of pcapng, interface 0, nanoseconds */
+    u32 snaplen; /* bytes of a packet that are kept; 0: all */
 };
 
 struct skep_job {
@@ -63,29 +67,50 @@ static INLINE int judge(struct skep_job *job, u32 verdict)
     return (int)job->pass_others;
 }
 
-/* Append a packet to the output, as classic pcap; a VLAN tag that the program pushed goes back in. */
+/* A frame as it leaves the program: a VLAN tag that the program pushed goes back in. Returns its length. */
+static INLINE u64 frame_copy(u8 *to, const u8 *data, u64 length, const struct __sk_buff *skb)
+{
+    if (likely(!(skb && skb->vlan_present && length >= 12))) {
+        memcpy(to, data, length);
+        return length;
+    }
+    u16 tci = __builtin_bswap16((u16)skb->vlan_tci);
+    memcpy(to, data, 12);
+    memcpy(to + 12, &skb->vlan_proto, 2);
+    memcpy(to + 14, &tci, 2);
+    memcpy(to + 16, data + 12, length - 12);
+    return length + 4;
+}
+
+/* Append a packet to the output: a record of a classic pcap, or a block of a pcapng. */
 static INLINE void emit(struct skep_output *out, const struct skep_capture *c, const struct skep_record *r, const u8 *data,
                         u64 length, const struct __sk_buff *skb)
 {
     u8 *p = out->buffer + out->length;
-    int tagged = skb && skb->vlan_present && length >= 12;
-    u32 original = r->original + (u32)length - r->captured;
-    u32 header[4] = {(u32)(r->time_ns / 1000000000), (u32)(r->time_ns % 1000000000), (u32)length, original};
+    u64 header_size = out->blocks ? 28 : 16;
+    u32 kept = (u32)frame_copy(p + header_size, data, length, skb);
+    u32 original = r->original + kept - r->captured;
+    if (unlikely(out->snaplen && kept > out->snaplen))
+        kept = out->snaplen;
+    if (out->blocks) {
+        u32 padding = -kept & 3, size = 32 + kept + padding, zero = 0;
+        u32 block[7] = {6, size, 0, (u32)(r->time_ns >> 32), (u32)r->time_ns, kept, original};
+        memcpy(p, block, 28);
+        memcpy(p + 28 + kept, &zero, 4);
+        memcpy(p + 28 + kept + padding, &size, 4);
+        out->length += size;
+        return;
+    }
+    u32 header[4] = {(u32)(r->time_ns / 1000000000), (u32)(r->time_ns % 1000000000), kept, original};
     if (!c->nanoseconds)
         header[1] /= 1000;
-    if (unlikely(tagged)) {
-        header[2] += 4;
-        header[3] += 4;
-        u16 tci = __builtin_bswap16((u16)skb->vlan_tci);
-        memcpy(p + 16, data, 12);
-        memcpy(p + 28, &skb->vlan_proto, 2);
-        memcpy(p + 30, &tci, 2);
-        memcpy(p + 32, data + 12, length - 12);
-    } else {
-        memcpy(p + 16, data, length);
-    }
     memcpy(p, header, 16);
-    out->length += 16 + (u64)header[2];
+    out->length += 16 + (u64)kept;
+}
+
+static INLINE int output_full(const struct skep_output *out)
+{
+    return out->buffer && out->capacity - out->length < OUTPUT_ROOM;
 }
 
 /* __sk_buff for a packet whose Ethernet header (if any) is at `data`. */
@@ -177,7 +202,7 @@ static INLINE s64 run_capture(struct skep_run *state, struct skep_job *job, int 
     run->ctx = &ctx;
     run->prog_type = job->prog_type;
     for (;;) {
-        if (out->buffer && unlikely(out->capacity - out->length < CAPTURE_MAX_PACKET + 2 * SKB_MAX_LENGTH)) {
+        if (unlikely(output_full(out))) {
             status = 2; /* the caller writes the output and comes again */
             break;
         }
@@ -329,6 +354,9 @@ NOINLINE s64 skep_test_packet(struct skep_run *run, struct skep_test *test)
     s64 error = xdp ? test_xdp_bounds(run, test, &ctx.xdp) : test_skb_bounds(run, test, &ctx.skb);
     if (error)
         return error;
+    u32 given_ifindex = ctx.xdp.ingress_ifindex;
+    if (xdp && !given_ifindex)
+        ctx.xdp.ingress_ifindex = 1; /* the loopback's, as for socket buffers; it is not given back */
     run->ctx = &ctx;
     run->now_ns = 0;
     run->hash_is_set = 0;
@@ -344,6 +372,7 @@ NOINLINE s64 skep_test_packet(struct skep_run *run, struct skep_test *test)
         ctx.xdp.data = (u32)(run->data - run->data_meta);
         ctx.xdp.data_end = (u32)(run->data_end - run->data_meta);
         ctx.xdp.data_meta = 0;
+        ctx.xdp.ingress_ifindex = given_ifindex;
     }
     if (test->ctx)
         memcpy(test->ctx, &ctx, xdp ? sizeof(ctx.xdp) : sizeof(ctx.skb));

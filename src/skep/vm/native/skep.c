@@ -16,3 +16,4 @@
 #include "skb.c"
 #include "capture.c"
 #include "loops.c"
+#include "live.c"
