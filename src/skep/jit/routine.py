@@ -214,19 +214,23 @@ class Writer:
         elif isinstance(insn.ref, MapValueRef):
             body.set_pointer(insn.dst, unit.value_address(insn.ref.name, insn.ref.offset))
         elif is_address(insn):
-            body.set_pointer(insn.dst, f"@{self._function(insn, slot).name}")
+            function = self._function(insn, slot)
+            body.set_pointer(insn.dst, f"@{function.name}" if function is not None else "null")
         elif insn.ref is not None:
             what = "the vm engine has no kernel symbols (ksyms)"
             raise unit.unsupported(what, slot, 'load it with engine="kernel", or make the symbol __weak')
         else:
             body.set_integer(insn.dst, str(signed(insn.imm, 64)))
 
-    def _function(self, insn: Instruction, slot: int) -> Routine:
-        """The subprogram whose address an LD_IMM64 loads: by name, or by distance as the kernel wants."""
+    def _function(self, insn: Instruction, slot: int) -> Routine | None:
+        """The subprogram whose address an LD_IMM64 loads, by name, or by distance as the kernel wants.
+
+        None: it never runs (the callback of a bpf_loop of no turns), so there is no code of it.
+        """
         name = getattr(insn.ref, "name", None)
         for subprogram in self.unit.linked.subprograms:
             if name == subprogram.name or (name is None and subprogram.start == slot + 1 + signed(insn.imm, 32)):
-                return self.unit.routines[subprogram.start]
+                return self.unit.routines.get(subprogram.start)
         raise InternalError(f"instruction {slot} takes the address of an unknown function")
 
     def _write_packet_load(self, insn: Instruction, slot: int) -> None:
