@@ -85,7 +85,8 @@ def tokenize(source: str) -> list[Token]:
     """
     if len(source) > MAX_TEXT:
         raise CompileError(Diagnostic("H0401", f"the expression has {len(source)} characters, more than {MAX_TEXT}"))
-    tokens, at = [], 0
+    tokens: list[Token] = []
+    at = 0
     while True:
         if space := _SPACE.match(source, at):
             at = space.end()

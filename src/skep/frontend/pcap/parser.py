@@ -31,14 +31,15 @@ from skep.frontend.pcap.syntax import (
 PROTOCOLS = frozenset(
     {
         "ether", "ip", "arp", "rarp", "sctp", "tcp", "udp", "icmp", "igmp", "igrp", "pim", "vrrp", "carp", "atalk",
-        "aarp", "decnet", "lat", "sca", "mopdl", "moprc", "ip6", "icmp6", "ah", "esp", "iso", "esis", "isis", "l1", "l2",
-        "iih", "lsp", "snp", "csnp", "psnp", "clnp", "stp", "ipx", "netbeui", "radio",
+        "aarp", "decnet", "lat", "sca", "mopdl", "moprc", "ip6", "icmp6", "ah", "esp", "iso", "esis", "isis", "l1",
+        "l2", "iih", "lsp", "snp", "csnp", "psnp", "clnp", "stp", "ipx", "netbeui", "radio",
     }
 )  # fmt: skip
 TYPES = frozenset(("host", "net", "port", "portrange", "proto", "protochain", "gateway"))
 WITH_OPTIONAL_NUMBER = frozenset(("vlan", "mpls", "pppoes", "geneve"))
 ALONE = frozenset(("inbound", "outbound", "pppoed"))
-MAX_DEPTH = 200  # of parentheses, brackets, `not`
+MAX_DEPTH = 64  # of parentheses, brackets, `not`
+MAX_OPERATIONS = 200  # of arithmetic in one comparison
 
 _LEVELS = (("|",), ("^",), ("&",), ("<<", ">>"), ("+", "-"), ("*", "/", "%"))
 _RELATIONS = ("=", "!=", "<", "<=", ">", ">=")
@@ -78,6 +79,7 @@ class _Parser:
         self._tokens = tokens
         self._at = 0
         self._depth = 0
+        self._operations = 0
 
     # ---- tokens ----
 
@@ -255,6 +257,7 @@ class _Parser:
         if not self._may_be_arithmetic():
             return None
         mark, depth = self._at, self._depth
+        self._operations = 0
         try:
             left = self._level(0)
         except _NotArithmetic:
@@ -282,6 +285,9 @@ class _Parser:
             return self._factor()
         left = self._level(level + 1)
         while operator := self._take(*_LEVELS[level]):
+            self._operations += 1
+            if self._operations > MAX_OPERATIONS:
+                raise fault("H0403", f"the comparison has more than {MAX_OPERATIONS} operations", operator)
             left = Calculation(operator, left, self._level(level + 1))
         return left
 

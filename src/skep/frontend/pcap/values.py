@@ -95,7 +95,11 @@ def load(size: int, offset: int, index: Value | None = None) -> Value:
     """Bytes of the packet; a known index is part of the offset."""
     if isinstance(index, Constant):
         return Load(size, (offset + index.value) & MASK)
-    return Load(size, offset & MASK, index)
+    match index:
+        case Binary(op.ADD, HeaderLength() as start, Constant(further)) if further < 1 << 16:
+            return Load(size, offset + further, start)
+        case _:
+            return Load(size, offset & MASK, index)
 
 
 def header_length(offset: int, index: Value | None = None) -> Value:
