@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from skep.frontend.pcap import names
-from skep.frontend.pcap.conditions import Condition, Test, both, equal, negate
+from skep.frontend.pcap.conditions import Condition, both, compare, equal, negate
 from skep.frontend.pcap.lexer import Token, fault, missing
 from skep.frontend.pcap.links import Layout
 from skep.frontend.pcap.ports import first_fragment
@@ -33,7 +33,7 @@ def relation(layout: Layout, tree: Relation) -> Condition:
     left, left_guard = _value(layout, tree.left)
     right, right_guard = _value(layout, tree.right)
     code, is_opposite = _RELATIONS[tree.operator.text]
-    test: Condition = Test(code, left, right)
+    test = compare(code, left, right)
     if is_opposite:
         test = negate(test)
     return both(left_guard, right_guard, test)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from skep.frontend.pcap.values import MASK, Constant, Value, binary
+from skep.frontend.pcap.values import MASK, Binary, Constant, Value, binary
 from skep.isa.classic import opcodes as op
 
 
@@ -59,9 +59,18 @@ def negate(condition: Condition) -> Condition:
     return condition.child if isinstance(condition, Negation) else Negation(condition)
 
 
+def compare(code: int, left: Value, right: Value) -> Condition:
+    """A test; ``x & mask == 0`` becomes the test for bits, which needs no result."""
+    match code, left, right:
+        case op.JEQ, Binary(op.AND, value, Constant(mask)), Constant(0):
+            return Negation(Test(op.JSET, value, Constant(mask)))
+        case _:
+            return Test(code, left, right)
+
+
 def equal(value: Value, number: int, mask: int = MASK) -> Condition:
     """The value, masked, is this number."""
-    return Test(op.JEQ, binary(op.AND, value, Constant(mask)) if mask != MASK else value, Constant(number & mask))
+    return compare(op.JEQ, binary(op.AND, value, Constant(mask)), Constant(number & mask))
 
 
 def at_least(value: Value, number: int) -> Condition:

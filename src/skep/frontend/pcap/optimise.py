@@ -1,7 +1,7 @@
 """Forget tests whose answer is known from the tests before them.
 
 Facts flow along the edges of the graph: what a test's answer says about a value holds on every path behind it. An edge
-into a test that its facts decide is led past it. Nothing changes for truncated packets: what is skipped was loaded before.
+into a test that its facts decide is led past it. Truncated packets fare the same: what is skipped was loaded before.
 """
 
 from __future__ import annotations
@@ -101,7 +101,10 @@ class Facts:
 def optimise(graph: Graph) -> None:
     """Lead edges past tests that are decided, and drop tests that decide nothing, until nothing changes."""
     for _ in range(_ROUNDS):
-        if not _thread(graph) and not _drop(graph):
+        changed = _thread(graph)
+        changed |= _drop(graph)
+        changed |= _merge(graph)
+        if not changed:
             return
 
 
@@ -159,3 +162,17 @@ def _drop(graph: Graph) -> bool:
     changed |= start != graph.start
     graph.start = start
     return changed
+
+
+def _merge(graph: Graph) -> bool:
+    """Tests that are the same and lead to the same places are one."""
+    known: dict[tuple[Test, int, int], int] = {}
+    merged: dict[int, int] = {}
+    for number in reversed(graph.order()):
+        block = graph.blocks[number]
+        block.yes, block.no = merged.get(block.yes, block.yes), merged.get(block.no, block.no)
+        first = known.setdefault((block.test, block.yes, block.no), number)
+        if first != number:
+            merged[number] = first
+    graph.start = merged.get(graph.start, graph.start)
+    return bool(merged)
