@@ -5,6 +5,7 @@ from __future__ import annotations
 from skep.abi.map_types import MapType
 from skep.abi.prog_types import ProgType
 from skep.btf import types as t
+from skep.isa import opcodes as op
 from skep.model.maps import MapSpec
 from skep.verifier.options import MemoryEntry
 from skep.verifier.requirements.kinds import Requirement, Rule, Supported, Violation
@@ -84,6 +85,25 @@ def check_program(world: World) -> Violation | None:
             functions = {sub.btf_id for sub in linked.subprograms}
             if item.type in functions:
                 return _unsupported("exceptions (bpf_throw)")
+    return _nameless(world)
+
+
+_NAMED = frozenset(
+    {op.PSEUDO_MAP_FD, op.PSEUDO_MAP_VALUE, op.PSEUDO_BTF_ID, op.PSEUDO_MAP_IDX, op.PSEUDO_MAP_IDX_VALUE}
+)
+
+
+def _nameless(world: World) -> Violation | None:
+    """Bare numbers of descriptors and kernel functions: the kernel resolves them all, also in code that never runs
+    (resolve_pseudo_ldimm64, add_subprog_and_kfunc).
+    """
+    for insn in world.insns:
+        if insn is None or insn.ref is not None:
+            continue
+        if insn.opcode == op.LD_IMM64 and insn.src in _NAMED:
+            return _unsupported("maps and kernel variables that are not given by name")
+        if insn.opcode == op.JMP | op.CALL and insn.src == op.CALL_KFUNC:
+            return _unsupported("kernel functions that are not given by name")
     return None
 
 
