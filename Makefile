@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format test-kernel fuzz bench setup clean
+.PHONY: help demo test check format test-kernel test-kernels fuzz bench setup clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ format: $(READY) ## put the code into the house's format
 
 test-kernel: $(READY) ## only the tests that ask the running Linux (root)
 	$(BIN)/pytest -m kernel
+
+test-kernels: $(READY) ## the same on Linux 6.1 and 6.12 in QEMU and here; writes docs/parity.md (KERNELS="live 6.12" for some)
+	$(BIN)/python -m scripts.kernels $(if $(KERNELS),$(KERNELS),--write)
 
 fuzz: $(READY) ## fuzz the readers for longer than the tests do
 	SKEP_HYPOTHESIS=fuzz SKEP_FUZZ_SECONDS=$${SKEP_FUZZ_SECONDS:-60} $(BIN)/pytest tests/fuzz tests/property

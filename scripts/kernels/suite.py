@@ -1,0 +1,194 @@
+"""Which tests are the kernel suite, and running them: here for the running kernel, in a guest for the others."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from scripts.kernels import results
+from scripts.kernels.guest import Boot, run_guest
+from scripts.kernels.packages import Kernel
+
+ROOT: Final = Path(__file__).resolve().parent.parent.parent
+#: The suite: in these folders, what is marked ``kernel``. New files in them join by themselves.
+WHOLE: Final = ("tests/kernels", "tests/engines", "tests/differential", "tests/unit", "tests/property", "tests/e2e")
+#: What CI runs in an emulated kernel: engine and links; the oracles (tables, ISA) ran on the live kernel.
+QUICK: Final = ("tests/kernels", "tests/engines", "tests/differential/kernel", "tests/differential/links")
+_BOOTS: Final = 6  # a kernel that dies more often than this is not worth more time
+_COLLECT_SECONDS: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One column of the table: results file and what went wrong around the tests ("" when nothing did)."""
+
+    title: str
+    results: Path
+    trouble: str
+
+
+def find_files(folders: Sequence[str], root: Path = ROOT) -> list[str]:
+    """The test files that have a test marked ``kernel``, those of the first folder first.
+
+    Raises:
+        RuntimeError: the tests cannot be collected.
+    """
+    there = [folder for folder in folders if (root / folder).exists()]
+    # -qq: one line for each file, "path: count".
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--collect-only",
+        "-qq",
+        "-m",
+        "kernel",
+        "-p",
+        "no:cacheprovider",
+        *there,
+    ]
+    done = subprocess.run(
+        command, cwd=root, capture_output=True, text=True, timeout=_COLLECT_SECONDS, check=False, env=_environment()
+    )
+    files = [line.rpartition(":")[0] for line in done.stdout.splitlines() if line.startswith("tests/") and ": " in line]
+    if done.returncode or not files:
+        raise RuntimeError(
+            f"cannot collect the kernel suite in {', '.join(there)}:\n{done.stdout[-2000:]}{done.stderr}"
+        )
+    return files
+
+
+def run_here(files: Sequence[str], work: Path, limit_seconds: float) -> Run:
+    """The suite on the running kernel."""
+    work.mkdir(parents=True, exist_ok=True)
+    path = work / "results.jsonl"
+    path.unlink(missing_ok=True)
+    release = os.uname().release
+    title = f"{'.'.join(release.split('.')[:2])} live"
+    trouble = ""
+    with (work / "output.log").open("wb") as output:
+        try:
+            subprocess.run(
+                pytest_command(files),
+                cwd=ROOT,
+                env=_environment(path, work.parent / "compiled"),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=limit_seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            trouble = f"the time limit of {limit_seconds:.0f} s"
+    return Run(title, path, trouble or _close(path, "hung or died"))
+
+
+def run_on(kernel: Kernel, virtme: Path, files: Sequence[str], work: Path, limit_seconds: float, quiet: float) -> Run:
+    """The suite on a kernel in a guest; booted again after a test that killed or hung the guest, which has failed."""
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    path = work / "results.jsonl"
+    path.touch()
+    compiled = work.parent / "compiled"
+    cache = "/tmp/skep-compiled"
+    command = ["sh", "-c", f'cp -r "$0" {cache} 2>/dev/null; exec "$@"', str(compiled), *pytest_command(files)]
+    environment = _environment(path, Path(cache)) | {
+        "SKEP_EXPECT_KERNEL": "1",
+        "SKEP_KERNEL_ROW": kernel.release,
+        "SKEP_KERNEL_CONFIG": str(kernel.config),
+        "SKEP_SLOW": "1",
+        "HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis",
+    }
+    own = {name: value for name, value in environment.items() if os.environ.get(name) != value}
+    deadline = time.monotonic() + limit_seconds
+    trouble = ""
+    for boot_number in range(1, _BOOTS + 1):
+        before = len(_ends(path))
+        ended = run_guest(
+            Boot(
+                kernel=kernel,
+                virtme=virtme,
+                work=work,
+                folder=ROOT,
+                command=command,
+                environment=own,
+                cached=_cached_folders(work),
+                quiet_seconds=quiet,
+                limit_seconds=max(1.0, deadline - time.monotonic()),
+            ),
+            sign_of_life=_size_of(path, work / "output.log"),
+        )
+        print(f"Linux {kernel.release}: boot {boot_number}, {ended.seconds:.0f} s, {ended.why or 'done'}", flush=True)
+        if not ended.why:
+            trouble = "" if results.is_finished(path) else f"pytest ended with {ended.status}: {_last_line(work)}"
+            break
+        trouble = ended.why
+        killer = results.unfinished(path)
+        if killer is None and len(_ends(path)) == before:
+            break  # it does not even come up; once more would not help
+        if killer is not None:
+            results.append_end(path, killer, "failed", f"the guest died in this test: {ended.why}")
+        if time.monotonic() >= deadline:
+            break
+        trouble = f"{ended.why} (after {boot_number} boots)"
+    return Run(kernel.release, path, trouble)
+
+
+def pytest_command(files: Sequence[str]) -> list[str]:
+    """pytest with the results plugin, on files."""
+    return [
+        *(sys.executable, "-m", "pytest", "-m", "kernel", "-p", "scripts.kernels.results", "-p", "no:cacheprovider"),
+        *("--tb=short", "-v", *files),
+    ]
+
+
+def _environment(path: Path | None = None, cache: Path | None = None) -> dict[str, str]:
+    extra = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"} if path else {}
+    if path:
+        extra |= {"SKEP_RESULTS": str(path)}
+    if cache:
+        extra |= {"SKEP_CACHE": str(cache)}
+    return os.environ | extra
+
+
+def _cached_folders(work: Path) -> list[Path]:
+    """What tests read much: the checkout, the environment, Python; not what virtme lays an overlay over."""
+    folders = [ROOT, Path(sys.prefix), Path(sys.base_prefix)]
+    overlaid = ("/usr", "/lib", "/etc", "/home", "/opt", "/srv", "/var", "/tmp")
+    return [
+        folder
+        for folder in dict.fromkeys(folders)
+        if not any(folder.is_relative_to(root) for root in overlaid)
+        and not work.is_relative_to(folder)  # the guest writes there
+        and not any(folder != other and folder.is_relative_to(other) for other in folders)
+    ]
+
+
+def _size_of(*paths: Path) -> Callable[[], object]:
+    return lambda: [path.stat().st_size if path.exists() else 0 for path in paths]
+
+
+def _ends(path: Path) -> list[str]:
+    return [event["id"] for event in results.read_events(path) if event["event"] == "end"]
+
+
+def _close(path: Path, why: str) -> str:
+    killer = results.unfinished(path)
+    if killer is not None:
+        results.append_end(path, killer, "failed", f"the run {why} in this test")
+    return "" if results.is_finished(path) else f"pytest {why}"
+
+
+def _last_line(work: Path) -> str:
+    try:
+        lines = (work / "output.log").read_text(errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1] if lines else "it said nothing"
