@@ -26,7 +26,7 @@ from skep.kernel.programs import KernelProgram, load
 from skep.kernel.refusals import element_refused, errno_name
 from skep.kernel.target import kernel_target, kernel_types
 from skep.kernel.typeinfo import TypeStore
-from skep.model.hooks import Hook, Pcap
+from skep.model.hooks import Hook
 from skep.model.maps import MapSpec, Pinning
 from skep.model.programs import LinkedProgram, VerifiedProgram
 from skep.model.target import Target
@@ -149,11 +149,8 @@ class KernelEngine:
         """Put a program on a hook.
 
         Raises:
-            UsageError: E0210 the kernel has no such hook.
+            EngineError, UnsupportedError, UsageError: H03xx, see skep.kernel.links.
         """
-        if isinstance(hook, Pcap):
-            what = "captures are run by the vm engine: the kernel has no hook for them"
-            raise UsageError(Diagnostic("E0210", what, help='load it with engine="vm", or run() it on single packets'))
         from skep.kernel.links.attach import attach  # late: programs that are only run do not need it
 
         return self._keep(attach(self, _own_program(program), hook))

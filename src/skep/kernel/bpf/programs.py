@@ -177,8 +177,13 @@ def test_run(program: int, request: RunRequest) -> ProgramRun:
         batch_size=request.batch_size,
     )
     call(Command.PROG_TEST_RUN, attr)
-    data = data_out.raw[: attr.data_size_out] if data_out is not None else b""
-    ctx = ctx_out.raw[: attr.ctx_size_out] if ctx_out is not None else b""
+    data = ctypes.string_at(data_out, attr.data_size_out) if data_out is not None else b""
+    # Types without ctx_out either leave the context alone or write it back in place (syscall).
+    ctx = b""
+    if ctx_out is not None:
+        ctx = ctypes.string_at(ctx_out, attr.ctx_size_out)
+    elif ctx_in is not None:
+        ctx = ctx_in.raw
     return ProgramRun(int(attr.retval), int(attr.duration), data, ctx)
 
 

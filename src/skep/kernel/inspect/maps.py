@@ -17,7 +17,8 @@ from skep.kernel.bpf.call import BpfCallError
 from skep.kernel.bpf.objects import Kind
 from skep.kernel.fd import Fd
 from skep.kernel.inspect.owners import Owner, memlock_of
-from skep.kernel.maps.handle import KernelMap, handle_for
+from skep.kernel.maps.handle import KernelMap
+from skep.kernel.maps.kinds import handle_for
 from skep.kernel.prepare import read_types_by_id
 from skep.model.maps import MapSpec
 

@@ -18,7 +18,8 @@ from skep.kernel.bpf import maps, objects
 from skep.kernel.bpf.attr import NAME_BYTES, MapInfo
 from skep.kernel.bpf.call import BpfCallError
 from skep.kernel.fd import Fd
-from skep.kernel.maps.handle import MMAPABLE, RDONLY_PROG, KernelMap, handle_for
+from skep.kernel.maps.handle import MMAPABLE, RDONLY_PROG, KernelMap
+from skep.kernel.maps.kinds import handle_for
 from skep.kernel.memlock import with_memory
 from skep.kernel.refusals import element_refused, map_refused
 from skep.kernel.typeinfo import TypeStore

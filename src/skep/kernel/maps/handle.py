@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from skep.abi.map_facts import FACTS
-from skep.abi.map_types import MapType
 from skep.diagnostics import Diagnostic
 from skep.engine import ANY
 from skep.errors import MapError
@@ -293,32 +292,3 @@ class BloomMap(KernelMap):
             return maps.peek_value(self.fd.number, value)
         except BpfCallError as error:
             raise element_refused(error, self._spec) from None
-
-
-_POPPABLE = frozenset(
-    {
-        MapType.QUEUE,
-        MapType.STACK,
-        MapType.HASH,
-        MapType.PERCPU_HASH,
-        MapType.LRU_HASH,
-        MapType.LRU_PERCPU_HASH,
-    }
-)
-
-_RECORDS = frozenset({MapType.RINGBUF, MapType.PERF_EVENT_ARRAY, MapType.USER_RINGBUF})
-
-
-def handle_for(spec: MapSpec, fd: Fd, *, is_new: bool = True) -> KernelMap:
-    """The handle with the powers of a map's type."""
-    if spec.type is MapType.ARRAY and spec.flags & MMAPABLE:
-        return ArrayMap(spec, fd, is_new=is_new)
-    if spec.type in _POPPABLE:
-        return PoppableMap(spec, fd, is_new=is_new)
-    if spec.type is MapType.BLOOM_FILTER:
-        return BloomMap(spec, fd, is_new=is_new)
-    if spec.type in _RECORDS:
-        from skep.kernel.rings.maps import RECORD_MAPS  # late: rings are built on this module
-
-        return RECORD_MAPS[spec.type](spec, fd, is_new=is_new)
-    return KernelMap(spec, fd, is_new=is_new)
