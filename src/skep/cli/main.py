@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import click
 
 import skep
+from skep.cli.attach import attach
 from skep.cli.btf import btf
 from skep.cli.build import build
 from skep.cli.dump import dump
@@ -38,7 +39,7 @@ def root() -> None:
     """
 
 
-for verb in (build, verify, run, dump, btf, prog, map_, feature, target):
+for verb in (build, verify, run, attach, dump, btf, prog, map_, feature, target):
     root.add_command(verb)
 
 

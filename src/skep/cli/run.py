@@ -15,8 +15,10 @@ from rich.table import Table
 
 from skep import hooks
 from skep.api import load, open_object
+from skep.cli.attach import Options, run_attached
 from skep.cli.engines import engine_option, verbose_option
 from skep.cli.output import console, error_console, json_option, json_value, print_json, print_notes
+from skep.cli.stream import Wanted, stream_options
 from skep.cli.types import type_option, with_type
 from skep.cli.values import fill_maps, parse_fills, parse_settings
 from skep.collection import Object, Program
@@ -25,6 +27,7 @@ from skep.collection.program import Progress as ProgressCallback
 from skep.diagnostics import Diagnostic
 from skep.engine import PacketRun
 from skep.errors import UsageError
+from skep.model.auto_attach import attaches_itself
 from skep.model.objects import ObjectSpec
 
 REFRESH_SECONDS = 0.1
@@ -40,6 +43,7 @@ SHOWN_ELEMENTS = 20  # of a map, in text; JSON has all
 @click.option("--ctx", type=click.Path(path_type=Path), help="Run once on the context in this file.")
 @click.option("--map", "fills", multiple=True, metavar="NAME=FILE", help='Fill a map from JSON: [{"key":, "value":}].')
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a global variable before loading.")
+@stream_options
 @engine_option
 @verbose_option
 @type_option
@@ -53,6 +57,9 @@ def run(
     ctx: Path | None,
     fills: tuple[str, ...],
     settings: tuple[str, ...],
+    type_name: str | None,
+    count: int,
+    seconds: float,
     engine: str,
     verbose: bool,
     prog_type: str | None,
@@ -62,7 +69,20 @@ def run(
 
     With --data or --ctx instead of --pcap: run it once on that input. With --engine kernel that is a test run in the
     running Linux (root).
+
+    Without any input: attach the programs whose sections say where (tracepoints, probes, ...) in the running Linux, and
+    print the events that they send, as a table or (--json) as JSON lines, until Ctrl-C.
     """
+    if pcap is None and data is None and ctx is None:
+        spec = with_type(open_object(file), [name] if name else [], prog_type)
+        if any(attaches_itself(program.section) for program in spec.programs.values()):
+            print_notes(spec, as_json=as_json)
+            chosen = [_choose_program(spec, name)] if name else None
+            elements = parse_fills(spec, fills)
+            with load(spec, engine="kernel", programs=chosen, variables=parse_settings(spec, settings)) as live:
+                fill_maps(live, elements)
+                run_attached(live, Options(), Wanted(type_name, count, seconds), as_json=as_json)
+            return
     if (pcap is None) == (data is None and ctx is None):
         raise UsageError(
             Diagnostic("U0301", "say what to run on: --pcap, or --data and --ctx", help="e.g. --pcap in.pcap")
