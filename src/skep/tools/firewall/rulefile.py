@@ -1,0 +1,305 @@
+"""Rule files: YAML to a RuleSet. Every error names the line; all errors of a file come at once (up to 20)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from skep.diagnostics import Diagnostic, Span
+from skep.errors import InputError
+from skep.tools.firewall import words
+from skep.tools.firewall.names import WITH_PORTS, protocol_name
+from skep.tools.firewall.rules import (
+    TIMEOUTS,
+    Action,
+    Direction,
+    FragmentPolicy,
+    Network,
+    Rate,
+    Rule,
+    RuleSet,
+    Service,
+)
+from skep.tools.firewall.yaml_text import YamlList, YamlMap, read_yaml
+
+MAX_ERRORS = 20
+MAX_BYTES = 1 << 28
+
+FILE_KEYS = ("default", "stateful", "non_ip", "ndp", "fragments", "timeouts", "rules")
+RULE_KEYS = ("from", "to", "proto", "port", "sport", "icmp", "interface", "direction", "rate", "burst", "name")
+ACTIONS = {"allow": Action.ALLOW, "deny": Action.DENY}
+DIRECTIONS = {"in": Direction.IN, "out": Direction.OUT}
+BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+T = TypeVar("T")
+
+
+def read_rules(path: Path) -> RuleSet:
+    """Read a rule file.
+
+    Raises:
+        InputError: it cannot be read, or not understood; one diagnostic for each finding.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise InputError(Diagnostic("F0103", f"'{path}' has {size} bytes; a rule file has at most {MAX_BYTES}"))
+        text = path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise InputError(Diagnostic("F0103", f"cannot read '{path}': {error.strerror}", help="give a rule file")) from None
+    except UnicodeDecodeError as error:
+        what = f"'{path}' is not UTF-8 text (byte {error.start})"
+        raise InputError(Diagnostic("F0103", what, help="rule files are YAML text")) from None
+    return parse_rules(text, str(path))
+
+
+def parse_rules(text: str, file: str = "<rules>") -> RuleSet:
+    """Understand the text of a rule file; as :func:`read_rules`."""
+    return _Reader(file, text).read(read_yaml(text, file))
+
+
+class _Reader:
+    """One walk over one file; collects findings."""
+
+    def __init__(self, file: str, text: str) -> None:
+        self.file = file
+        self.lines = text.splitlines()
+        self.findings: list[Diagnostic] = []
+        self.networks: dict[str, Network] = {}
+
+    def read(self, document: Any) -> RuleSet:
+        if not isinstance(document, YamlMap):
+            self.find("F0110", "a rule file is a mapping with 'default:' and 'rules:'", 1, "see docs/tools/firewall.md")
+            raise InputError(self.findings)
+        self.known(document, FILE_KEYS, "in a rule file")
+        if "default" not in document:
+            help = "write default: deny, or default: {in: deny, out: allow}"
+            self.find("F0111", "what happens to packets that no rule matches is not said", 1, help)
+        rules = tuple(self.rules(document))
+        defaults = self.value(document, "default", self.defaults, (Action.DENY, Action.DENY))
+        result = RuleSet(
+            rules,
+            defaults,
+            self.value(document, "stateful", lambda item: self.word(item, BOOLEANS), False),
+            self.value(document, "non_ip", lambda item: self.word(item, ACTIONS), Action.ALLOW),
+            self.value(document, "ndp", lambda item: self.word(item, ACTIONS), Action.ALLOW),
+            self.value(
+                document, "fragments", lambda item: FragmentPolicy(self.word(item, _FRAGMENTS)), FragmentPolicy.TRACK
+            ),
+            self.timeouts(document),
+            self.file,
+        )
+        if self.findings:
+            raise InputError(self.findings)
+        return result
+
+    # ---- findings ----
+
+    def find(self, code: str, what: str, line: int, help: str | None = None) -> None:
+        text = self.lines[line - 1] if 0 < line <= len(self.lines) else None
+        self.findings.append(Diagnostic(code, what, span=Span(self.file, line, text=text), help=help))
+        if len(self.findings) >= MAX_ERRORS:
+            raise InputError(self.findings)
+
+    def known(self, mapping: YamlMap, keys: tuple[str, ...], where: str) -> None:
+        for key in mapping:
+            if key not in keys:
+                close = get_close_matches(key, keys, n=1)
+                help = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(keys)}"
+                self.find("F0112", f"there is no '{key}' {where}", mapping.lines[key], help)
+
+    def value(self, mapping: YamlMap, key: str, read: Callable[[Any], T], default: T) -> T:
+        if key not in mapping:
+            return default
+        try:
+            return read(mapping[key])
+        except ValueError as error:
+            what, _, help = str(error).partition("; ")
+            self.find("F0113", f"{key}: {what}", mapping.lines[key], help or None)
+            return default
+
+    @staticmethod
+    def word(item: Any, known: dict[str, T]) -> T:
+        if not isinstance(item, str) or item not in known:
+            shown = f"'{item}'" if isinstance(item, str) else "this"
+            raise ValueError(f"{shown} is not one of: {', '.join(known)}")
+        return known[item]
+
+    # ---- the policy ----
+
+    def defaults(self, item: Any) -> tuple[Action, Action]:
+        if isinstance(item, YamlMap):
+            self.known(item, tuple(DIRECTIONS), "under default")
+            if set(item) != set(DIRECTIONS):
+                raise ValueError("it says nothing about one direction; write {in: deny, out: allow}")
+            return self.word(item["in"], ACTIONS), self.word(item["out"], ACTIONS)
+        action = self.word(item, ACTIONS)
+        return action, action
+
+    def timeouts(self, document: YamlMap) -> dict[str, int]:
+        given = document.get("timeouts")
+        result = dict(TIMEOUTS)
+        if given is None:
+            return result
+        if not isinstance(given, YamlMap):
+            self.find("F0113", "timeouts: a mapping belongs here", document.lines["timeouts"], "e.g. {udp: 30s}")
+            return result
+        self.known(given, tuple(TIMEOUTS), "under timeouts")
+        for key in given:
+            if key in result:
+                result[key] = self.value(given, key, lambda item: words.parse_seconds(_text(item)), result[key])
+        return result
+
+    # ---- rules ----
+
+    def rules(self, document: YamlMap) -> Iterable[Rule]:
+        items = document.get("rules")
+        if items is None or items == "":
+            return
+        if not isinstance(items, YamlList):
+            self.find("F0114", "rules: a list belongs here", document.lines["rules"], "start each rule with '- '")
+            return
+        for item, line in zip(items, items.lines, strict=True):
+            rule = self.rule(item, line)
+            if rule is not None:
+                yield rule
+
+    def rule(self, item: Any, line: int) -> Rule | None:
+        help = "write - allow: {...} or - deny: {...}"
+        if not isinstance(item, YamlMap) or len(item) != 1:
+            self.find("F0115", "a rule has one key: allow or deny", line, help)
+            return None
+        ((verb, body),) = item.items()
+        if verb not in ACTIONS:
+            self.find("F0115", f"a rule does not begin with '{verb}'", line, help)
+            return None
+        text = self.lines[line - 1].strip().removeprefix("- ")
+        if body == "any":
+            return Rule(ACTIONS[verb], line=line, text=text)
+        if not isinstance(body, YamlMap):
+            self.find("F0115", f"behind {verb}: a mapping or the word any", line, help)
+            return None
+        self.known(body, RULE_KEYS, "in a rule")
+        if not body:
+            self.find("F0115", "a rule that asks for nothing matches everything", line, f"then write {verb}: any")
+        before = len(self.findings)
+        rule = Rule(
+            ACTIONS[verb],
+            self.value(body, "from", self.network_list, None),
+            self.value(body, "to", self.network_list, None),
+            self.services(body, line),
+            self.source_ports(body, line),
+            self.value(body, "interface", _interfaces, None),
+            self.value(body, "direction", lambda value: self.word(value, DIRECTIONS), None),
+            self.rate(body, ACTIONS[verb], line),
+            self.value(body, "name", _text, ""),
+            line,
+            text,
+        )
+        if len(self.findings) > before:
+            return None
+        self.check_families(rule, line)
+        return rule
+
+    def network_list(self, item: Any) -> tuple[Network, ...]:
+        known = self.networks
+        found = []
+        for text in _texts(item):
+            network = known.get(text)
+            if network is None:
+                network = known[text] = words.parse_network(text)
+            found.append(network)
+        return tuple(found)
+
+    def services(self, body: YamlMap, line: int) -> tuple[Service, ...] | None:
+        if "proto" not in body:
+            for key in ("port", "sport", "icmp"):
+                if key in body:
+                    help = f"add proto: {'icmp' if key == 'icmp' else 'tcp, or proto: [tcp, udp]'}"
+                    self.find("F0116", f"'{key}' without 'proto'", body.lines[key], help)
+            return None
+        protocols: tuple[int, ...] = self.value(body, "proto", _protocols, ())
+        if "icmp" in body:
+            return self.icmp_services(body, protocols)
+        if "port" in body:
+            wrong = [protocol_name(number) for number in protocols if number not in WITH_PORTS]
+            if wrong:
+                self.find("F0116", f"{', '.join(wrong)} has no ports", body.lines["port"], "make two rules of it")
+                return None
+            ranges = self.value(body, "port", _port_ranges, ())
+            return tuple(Service(number, low, high) for number in protocols for low, high in ranges)
+        return tuple(Service(number) for number in protocols)
+
+    def icmp_services(self, body: YamlMap, protocols: tuple[int, ...]) -> tuple[Service, ...] | None:
+        line = body.lines["icmp"]
+        if "port" in body or len(protocols) != 1 or not words.is_icmp(protocols[0]):
+            self.find("F0116", "'icmp' goes with proto: icmp or proto: icmpv6 alone, and without 'port'", line)
+            return None
+
+        def read(item: Any) -> tuple[Service, ...]:
+            return tuple(Service(protocols[0], *words.parse_icmp(text, protocols[0])) for text in _texts(item))
+
+        return self.value(body, "icmp", read, None)
+
+    def source_ports(self, body: YamlMap, line: int) -> tuple[tuple[int, int], ...] | None:
+        if "sport" not in body or "proto" not in body:
+            return None
+        protocols: tuple[int, ...] = self.value(body, "proto", _protocols, ())
+        if any(number not in WITH_PORTS for number in protocols):
+            self.find("F0116", "'sport' with a protocol that has no ports", body.lines["sport"])
+        return self.value(body, "sport", _port_ranges, None)
+
+    def rate(self, body: YamlMap, action: Action, line: int) -> Rate | None:
+        if "rate" not in body:
+            if "burst" in body:
+                self.find("F0117", "'burst' without 'rate'", body.lines["burst"], "add rate: 100/s")
+            return None
+        if action is Action.DENY:
+            help = "write - allow: {..., rate: ...}: what is over the rate is denied"
+            self.find("F0117", "a rate belongs to an allow rule", body.lines["rate"], help)
+        burst = body.get("burst")
+        return self.value(body, "rate", lambda item: words.parse_rate(_text(item), burst and _text(burst)), None)
+
+    def check_families(self, rule: Rule, line: int) -> None:
+        families: set[int] = {4, 6}
+        for networks in (rule.sources, rule.destinations):
+            if networks is not None:
+                families &= {network.family for network in networks}
+        if rule.services is not None and all(service.protocol in (1, 58) for service in rule.services):
+            families &= {4 if service.protocol == 1 else 6 for service in rule.services}
+        if not families:
+            self.find("F0118", "no packet can match: IPv4 here, IPv6 there", line, "make two rules of it")
+
+
+_FRAGMENTS = {policy.value: policy.value for policy in FragmentPolicy}
+
+
+def _text(item: Any) -> str:
+    if not isinstance(item, str):
+        raise ValueError("one word or number belongs here, not a list or mapping")
+    return item
+
+
+def _texts(item: Any) -> list[str]:
+    items = item if isinstance(item, list) else [item]
+    if not items:
+        raise ValueError("an empty list matches nothing; leave it out to match everything")
+    return [_text(each) for each in items]
+
+
+def _protocols(item: Any) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(words.parse_protocol(text) for text in _texts(item)))
+
+
+def _port_ranges(item: Any) -> tuple[tuple[int, int], ...]:
+    return tuple(words.parse_ports(text) for text in _texts(item))
+
+
+def _interfaces(item: Any) -> tuple[str, ...]:
+    names = tuple(_texts(item))
+    for name in names:
+        if not 1 <= len(name.encode()) <= 15 or "/" in name or any(letter.isspace() for letter in name):
+            raise ValueError(f"'{name}' is not an interface's name (1 to 15 bytes, no blanks, no slash)")
+    return names
