@@ -1,6 +1,7 @@
 """Where a program can sit. A hook is data: engines know how to attach to it.
 
-The vm has the hooks :class:`Pcap`, :class:`PacketSocket`, :class:`Tap` and :class:`Xsk`; all others are places in Linux.
+The vm has :class:`Pcap`, :class:`PacketSocket`, :class:`Tap` and :class:`Xsk`; all others are places in Linux.
+
 A place that Python holds open (a socket, a map, a program, a link) is given as it is: anything with ``fileno()``, a skep
 Map, Program or Link, or a descriptor's number.
 """

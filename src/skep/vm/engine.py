@@ -11,7 +11,7 @@ from skep.abi.map_types import MapType
 from skep.diagnostics import Diagnostic
 from skep.engine import LinkHandle, MapHandle, ProgramHandle
 from skep.errors import ClosedError, UsageError
-from skep.model.hooks import Hook, Pcap
+from skep.model.hooks import Hook, PacketSocket, Pcap
 from skep.model.maps import MapSpec
 from skep.model.programs import VerifiedProgram
 from skep.model.target import Target
@@ -85,18 +85,23 @@ class VmEngine:
         return self._keep(kind(program, memory, keep=kept, memory_size=memory_size))
 
     def attach(self, program: ProgramHandle, hook: Hook) -> LinkHandle:
-        """Put a program on a capture file.
+        """Put a program on a capture file, or on live packets.
 
         Raises:
             UnsupportedError: programs of this type see no packets.
             CaptureError, UsageError: the file cannot be read.
         """
-        if not isinstance(hook, Pcap):
-            what = f"the vm engine has no hook {type(hook).__name__}"
-            raise UsageError(Diagnostic("E0210", what, help="attach it to skep.hooks.Pcap(path)"))
-        from skep.vm.hooks.pcap import PcapLink  # late: programs that are only run do not need it
+        # The hooks are imported late: programs that are only run do not need them.
+        if isinstance(hook, Pcap):
+            from skep.vm.hooks.pcap import PcapLink
 
-        return self._keep(PcapLink(_own_program(program), hook))
+            return self._keep(PcapLink(_own_program(program), hook))
+        if isinstance(hook, PacketSocket):
+            from skep.vm.hooks.packet_socket import attach_packet_socket
+
+            return self._keep(attach_packet_socket(_own_program(program), hook))
+        what = f"the vm engine has no hook {type(hook).__name__}"
+        raise UsageError(Diagnostic("E0210", what, help="attach it to skep.hooks.Pcap(path)"))
 
     def set_inner(self, outer: MapHandle, key: bytes, inner: MapHandle) -> None:
         """Put a map into an array_of_maps or hash_of_maps; its memory lives on in there until it is replaced."""

@@ -25,9 +25,14 @@ _ETHERNET = 1
 
 
 class Sink:
-    """Takes what the native loop put into an output buffer: nowhere."""
+    """Takes what native loops put into their output buffers: nowhere.
 
-    address: int | None = None
+    Attributes:
+        size: bytes that a buffer must have; 0: none is wanted.
+        blocks, snaplen: as in struct skep_output.
+    """
+
+    size = 0
     blocks = 0
     snaplen = 0
 
@@ -41,21 +46,16 @@ class Sink:
         """These were the last packets."""
 
 
-class _Buffered(Sink):
-    def __init__(self) -> None:
-        self._buffer = ctypes.create_string_buffer(_BUFFER)
-        self._view = memoryview(self._buffer).cast("B")
-        self.address = ctypes.addressof(self._buffer)
-
-    def prepare(self, output: Output) -> None:
-        output.length, output.capacity = 0, _BUFFER
+def _content(output: Output) -> memoryview:
+    return memoryview((ctypes.c_char * output.length).from_address(output.buffer)).cast("B")
 
 
-class PcapFile(_Buffered):
+class PcapFile(Sink):
     """A classic pcap, little-endian; its header tells link type and clock of the first packet."""
 
+    size = _BUFFER
+
     def __init__(self, fd: int, path: Path) -> None:
-        super().__init__()
         self._fd = fd
         self._path = path
         self._headed = False
@@ -64,8 +64,11 @@ class PcapFile(_Buffered):
         """Write packets, and the header before the first."""
         if output.length:
             self._head(state)
-            self._put(self._view[: output.length])
+            self._put(_content(output))
         self.prepare(output)
+
+    def prepare(self, output: Output) -> None:
+        output.length, output.capacity = 0, _BUFFER
 
     def finish(self, state: Capture) -> None:
         """A file without packets has a header, too."""
@@ -87,13 +90,13 @@ class PcapFile(_Buffered):
             raise _not_writable(self._path, error) from error
 
 
-class BlockWriter(_Buffered):
+class BlockWriter(Sink):
     """Blocks of a pcapng for a PacketWriter, which decides when a file is full."""
 
+    size = _BUFFER
     blocks = 1
 
     def __init__(self, writer: PacketWriter) -> None:
-        super().__init__()
         self._writer = writer
         self.snaplen = writer.snaplen
 
@@ -104,7 +107,7 @@ class BlockWriter(_Buffered):
 
     def take(self, output: Output, state: Capture) -> None:
         if output.length:
-            self._writer.write(self._view[: output.length], int(state.link_type))
+            self._writer.write(_content(output), int(state.link_type))
         self.prepare(output)
 
 

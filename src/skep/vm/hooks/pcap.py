@@ -77,7 +77,9 @@ class PcapLink:
         rule = RULES[program.prog_type]
         work = ctypes.create_string_buffer(_WORK)
         with CaptureFile(self.hook.path) as capture, opened_output(self.hook.out) as sink, runs().take() as run:
-            output = Output(buffer=sink.address, blocks=sink.blocks, snaplen=sink.snaplen)
+            buffer = ctypes.create_string_buffer(sink.size) if sink.size else None
+            address = ctypes.addressof(buffer) if buffer is not None else None
+            output = Output(buffer=address, blocks=sink.blocks, snaplen=sink.snaplen)
             sink.prepare(output)
             job = Job(
                 capture=ctypes.addressof(capture.state),
