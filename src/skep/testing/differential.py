@@ -12,11 +12,14 @@ from skep.isa.disassembler import disassemble
 from skep.model.programs import LinkedProgram, Outcome, VerifiedProgram
 from skep.model.programs import Verdict as OurVerdict
 from skep.testing.generate import Sample
+from skep.testing.guards import Companion, Invariants, NotCoveredError
 from skep.testing.kernel_judge import Answer, KernelJudge, Verdict
 from skep.testing.samples import Contents, MapReader, contents, link_sample, link_target
 from skep.verifier import judge, verify
+from skep.verifier.options import Options
 from skep.vm.engine import VmEngine
-from skep.vm.interpreter import Fault
+from skep.vm.interpreter import Fault, InterpretedProgram
+from skep.vm.interpreter.program import Watch
 from skep.vm.maps import VmMap
 
 
@@ -29,6 +32,8 @@ class Difference(StrEnum):
     FAULT = "fault"  # an accepted program faults in the interpreter
     JIT = "jit"  # native code differs from the interpreter
     KERNEL = "kernel"  # the kernel's run differs from the interpreter
+    STEP = "step"  # guard 2: a concrete step left the transferred state
+    INVARIANT = "invariant"  # guard 4: a register lies outside what exploration computed
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +77,15 @@ def examine(
 
     Args:
         kernel: None: without the kernel.
+        guard: compare every step with the verifier's states (guards 2 and 4).
         execute: run it in the interpreter, where every access is checked.
         compare_runs: run it as native code and in the kernel, too: not if results may depend on addresses.
     """
     linked = link_sample(sample)
+    invariants = Invariants(linked) if guard else None
+    options = Options(observe=invariants.observe) if invariants is not None else Options()
     try:
-        ours = judge(linked)
+        ours = judge(linked, options)
     except Exception:
         return Report(sample, None, None, 0, ((Difference.CRASH, traceback.format_exc()),))
     theirs = kernel.ask(sample, run=compare_runs) if kernel is not None else None
@@ -85,13 +93,23 @@ def examine(
     executed = 0
     if ours.facts is not None and execute:
         proved = VerifiedProgram(linked, ours.facts, ours.processed_insns)
-        if not compare_runs:
-            executed = 1
-            differences += _faults(sample, proved)
-        else:
-            executed, found = _runs(sample, proved, theirs)
-            differences += found
+        executed, found = _runs(sample, proved, theirs if compare_runs else None, compare_runs)
+        differences += found
+        if invariants is not None:
+            differences += _guarded(sample, proved, Difference.STEP, Companion(linked).watch)
+            differences += _guarded(sample, proved, Difference.INVARIANT, invariants.watch)
     return Report(sample, ours, theirs, executed, tuple(differences))
+
+
+def _guarded(
+    sample: Sample, proved: VerifiedProgram, kind: Difference, watch: Watch
+) -> Iterable[tuple[Difference, str]]:
+    try:
+        run_on_vm(sample, proved, interpret=True, watch=watch)
+    except NotCoveredError as error:
+        yield kind, str(error)
+    except Fault:
+        return  # reported already
 
 
 def _verdicts(ours: OurVerdict, theirs: Answer | None) -> Iterable[tuple[Difference, str]]:
@@ -105,18 +123,16 @@ def _verdicts(ours: OurVerdict, theirs: Answer | None) -> Iterable[tuple[Differe
         yield Difference.STRICT, f"slot {said.insn}: {said.kernel or said.what}"
 
 
-def _faults(sample: Sample, proved: VerifiedProgram) -> Iterable[tuple[Difference, str]]:
-    try:
-        run_on_vm(sample, proved, interpret=True)
-    except Fault as fault:
-        yield Difference.FAULT, str(fault)
-
-
-def _runs(sample: Sample, proved: VerifiedProgram, theirs: Answer | None) -> tuple[int, list[tuple[Difference, str]]]:
+def _runs(
+    sample: Sample, proved: VerifiedProgram, theirs: Answer | None, compare_runs: bool
+) -> tuple[int, list[tuple[Difference, str]]]:
+    """On how many engines it ran, and what differs."""
     try:
         expected = run_on_vm(sample, proved, interpret=True)
     except Fault as fault:
         return 1, [(Difference.FAULT, str(fault))]
+    if not compare_runs:
+        return 1, []
     found: list[tuple[Difference, str]] = []
     try:
         native = run_on_vm(sample, proved, interpret=False)
@@ -148,8 +164,11 @@ def _hex(found: Contents) -> list[tuple[str, str]]:
     return [(key.hex(), value.hex()) for key, value in found]
 
 
-def run_on_vm(sample: Sample, proved: VerifiedProgram, *, interpret: bool) -> Executed:
+def run_on_vm(sample: Sample, proved: VerifiedProgram, *, interpret: bool, watch: Watch | None = None) -> Executed:
     """Run a sample on its packets, on fresh maps.
+
+    Args:
+        watch: told of each step; interpreted only.
 
     Raises:
         Fault: interpreted, it did what it was proved not to do.
@@ -161,6 +180,8 @@ def run_on_vm(sample: Sample, proved: VerifiedProgram, *, interpret: bool) -> Ex
             target = engine.load_program(_verified_target(sample), {})
             engine.set_program(maps["jumps"], 1, target)
         program = engine.load_program(proved, maps)
+        if isinstance(program, InterpretedProgram):
+            program.watch(watch)
         runs = []
         for packet in sample.packets:
             done = program.run(packet)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 MAX_INSNS = 1_000_000  # BPF_COMPLEXITY_LIMIT_INSNS
 
@@ -27,8 +29,11 @@ class Options:
         max_insns: instructions to simulate before giving up.
         entry: what the program finds in its registers.
         masked_shifts: shift amounts outside the width are masked (RFC 9669) instead of rejected (Linux).
+        observe: told (slot, state.machine.MachineState) before each instruction that is simulated; it must not change
+            the state, which goes on changing after the call.
     """
 
     max_insns: int = MAX_INSNS
     entry: ContextEntry | MemoryEntry = field(default_factory=ContextEntry)
     masked_shifts: bool = False
+    observe: Callable[[int, Any], None] | None = field(default=None, compare=False)

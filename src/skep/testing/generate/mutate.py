@@ -47,7 +47,7 @@ def _nudge_off(insn: Instruction, chance: random.Random, code: list[Instruction]
 
 
 def _other_register(insn: Instruction, chance: random.Random, code: list[Instruction]) -> Instruction:
-    if chance.random() < 0.5:
+    if chance.random() < 0.5 or insn.opcode == op.LD_IMM64:  # there, src says what the number means
         return replace(insn, dst=chance.randrange(11))
     return replace(insn, src=chance.randrange(11))
 

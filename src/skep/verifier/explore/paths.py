@@ -70,6 +70,7 @@ class Walk:
         quick, full, jumps = self.steps.quick, self.steps.full, self.steps.jumps
         points, visit = self.pruner.points, self.pruner.visit
         visited, limit = self.world.notes.visited, self.world.options.max_insns
+        observe = self.world.options.observe
         forks: list[Fork] = []
         processed = self.processed
         while True:
@@ -90,6 +91,8 @@ class Walk:
                         return Finding(seen, trace)
                     parent = seen if isinstance(seen, Checkpoint) else parent
             visited[slot] = 1
+            if observe is not None:
+                observe(slot, state)
             trace.append(slot)
             step = quick[slot]
             if step is not None and step(state):

@@ -84,6 +84,10 @@ class Memory:
         """Whether a range of this name starts at an address."""
         return any(known.start == address and known.name == name for known in self._ranges)
 
+    def starts_of(self, *prefixes: str) -> list[int]:
+        """Where the ranges start whose names begin with one of these."""
+        return [known.start for known in self._ranges if known.name.startswith(prefixes)]
+
     def check(self, address: int, size: int, *, write: bool, why: str = "") -> None:
         """Fault unless all of address..address+size lies in one range that allows this use."""
         found = self.find(address, size)
