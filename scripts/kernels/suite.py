@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,11 @@ WHOLE: Final = ("tests/kernels", "tests/engines", "tests/differential", "tests/u
 QUICK: Final = ("tests/kernels", "tests/engines", "tests/differential/kernel", "tests/differential/links")
 _BOOTS: Final = 6  # a kernel that dies more often than this is not worth more time
 _COLLECT_SECONDS: Final = 300
+_COLLECTED: Final = re.compile(r"(?:ERROR )?(tests/\S+?\.py)\b")
+_PYTEST: Final = (
+    *(sys.executable, "-m", "pytest", "-m", "kernel", "-p", "no:cacheprovider"),
+    "--continue-on-collection-errors",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,31 +43,21 @@ class Run:
 def find_files(folders: Sequence[str], root: Path = ROOT) -> list[str]:
     """The test files that have a test marked ``kernel``, those of the first folder first.
 
+    A file that cannot be collected is among them, and fails where it runs.
+
     Raises:
-        RuntimeError: the tests cannot be collected.
+        RuntimeError: there are none.
     """
     there = [folder for folder in folders if (root / folder).exists()]
-    # -qq: one line for each file, "path: count".
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--collect-only",
-        "-qq",
-        "-m",
-        "kernel",
-        "-p",
-        "no:cacheprovider",
-        *there,
-    ]
+    # -qq: one line for each file, "path: count"; "ERROR path" for what cannot be collected.
+    command = [*_PYTEST, "--collect-only", "-qq", *there]
     done = subprocess.run(
         command, cwd=root, capture_output=True, text=True, timeout=_COLLECT_SECONDS, check=False, env=_environment()
     )
-    files = [line.rpartition(":")[0] for line in done.stdout.splitlines() if line.startswith("tests/") and ": " in line]
-    if done.returncode or not files:
-        raise RuntimeError(
-            f"cannot collect the kernel suite in {', '.join(there)}:\n{done.stdout[-2000:]}{done.stderr}"
-        )
+    found = [line[1] for line in map(_COLLECTED.match, done.stdout.splitlines()) if line]
+    files = sorted(dict.fromkeys(found), key=lambda file: next(i for i, f in enumerate(there) if file.startswith(f)))
+    if not there or not files:
+        raise RuntimeError(f"no kernel suite in {', '.join(folders)}:\n{done.stdout[-2000:]}{done.stderr}")
     return files
 
 
@@ -143,10 +139,7 @@ def run_on(kernel: Kernel, virtme: Path, files: Sequence[str], work: Path, limit
 
 def pytest_command(files: Sequence[str]) -> list[str]:
     """pytest with the results plugin, on files."""
-    return [
-        *(sys.executable, "-m", "pytest", "-m", "kernel", "-p", "scripts.kernels.results", "-p", "no:cacheprovider"),
-        *("--tb=short", "-v", *files),
-    ]
+    return [*_PYTEST, "-p", "scripts.kernels.results", "--tb=short", "-v", *files]
 
 
 def _environment(path: Path | None = None, cache: Path | None = None) -> dict[str, str]:
