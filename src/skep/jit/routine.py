@@ -20,6 +20,8 @@ CONDITIONS = {
 }  # fmt: skip
 STACK_ALIGN = 16
 
+_ON_THE_KERNEL = 'load it with engine="kernel"'
+
 
 class Writer:
     """Writes the LLVM function of one routine."""
@@ -174,6 +176,8 @@ class Writer:
         insn, body, unit = self._insn(slot), self.body, self.unit
         group = insn.opcode & op.CLASS_MASK
         access = unit.facts.accesses.get(slot)
+        if access is not None and access.region is Region.KERNEL:
+            raise unit.unsupported("the vm engine has no objects of the kernel to look into", slot, _ON_THE_KERNEL)
         if group in (op.ALU, op.ALU64):
             if insn.opcode & op.CODE_MASK == op.MOV and insn.off == 1:
                 raise unit.unsupported("arenas (address-space casts) are not compiled", slot, 'use engine="kernel"')
@@ -202,7 +206,7 @@ class Writer:
                 return
             if self.flow.loads_pointer(insn, slot):
                 what = f"the context field {access.field.name} has no meaning on the vm engine"
-                raise self.unit.unsupported(what, slot, 'load it with engine="kernel"')
+                raise self.unit.unsupported(what, slot, _ON_THE_KERNEL)
         emit_load(self.body, insn, access, self.flow.loads_pointer(insn, slot))
 
     def _write_ld(self, insn: Instruction, slot: int) -> None:

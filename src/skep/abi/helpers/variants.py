@@ -47,12 +47,27 @@ _ARGS: Mapping[tuple[int, P], tuple[Arg, ...]] = MappingProxyType(
 #: GPL-only everywhere but here (bpf_get_stackid_proto_pe).
 _NOT_GPL_ONLY: frozenset[tuple[int, P]] = frozenset({(27, P.PERF_EVENT)})
 
+_CHANGEABLE = frozenset(
+    {
+        A.CGROUP_INET4_BIND,
+        A.CGROUP_INET6_BIND,
+        A.CGROUP_INET4_CONNECT,
+        A.CGROUP_INET6_CONNECT,
+        A.CGROUP_UNIX_CONNECT,
+        A.CGROUP_UDP4_SENDMSG,
+        A.CGROUP_UDP6_SENDMSG,
+        A.CGROUP_UNIX_SENDMSG,
+    }
+)
+
 #: (helper, program type) -> the only attach types that may call it.
 ATTACH_TYPES: Mapping[tuple[int, P], frozenset[A]] = MappingProxyType(
     {
         (64, P.CGROUP_SOCK_ADDR): frozenset({A.CGROUP_INET4_CONNECT, A.CGROUP_INET6_CONNECT}),
         (49, P.CGROUP_SOCKOPT): frozenset({A.CGROUP_SETSOCKOPT}),
         (57, P.CGROUP_SOCKOPT): frozenset({A.CGROUP_SETSOCKOPT}),
+        # get_retval, set_retval: where the result can still be changed (cgroup_current_func_proto).
+        **{(number, P.CGROUP_SOCK_ADDR): _CHANGEABLE for number in (186, 187)},
     }
 )
 

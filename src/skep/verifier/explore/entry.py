@@ -109,19 +109,7 @@ def _nameless(world: World) -> Violation | None:
 
 _FOREIGN_MAPS = frozenset(
     {
-        MapType.SOCKMAP,
-        MapType.SOCKHASH,
-        MapType.REUSEPORT_SOCKARRAY,
-        MapType.SK_STORAGE,
-        MapType.INODE_STORAGE,
-        MapType.TASK_STORAGE,
-        MapType.CGRP_STORAGE,
-        MapType.CGROUP_STORAGE_DEPRECATED,
-        MapType.PERCPU_CGROUP_STORAGE_DEPRECATED,
         MapType.STRUCT_OPS,
-        MapType.XSKMAP,
-        MapType.USER_RINGBUF,
-        MapType.BLOOM_FILTER,
         MapType.ARENA,
         MapType.INSN_ARRAY,
         MapType.RHASH,

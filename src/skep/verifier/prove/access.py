@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from skep.abi.contexts import FieldKind
+from skep.abi.kernel_objects import KERNEL_OBJECTS
 from skep.abi.map_types import MapType
 from skep.abi.prog_types import ProgType
 from skep.model.maps import MapSpec
@@ -24,7 +25,16 @@ from skep.verifier.state.world import World
 
 # Kinds that atomics must not touch (kernel: atomic_ptr_type_ok).
 _NOT_ATOMIC = frozenset(
-    {Kind.CTX, Kind.PACKET, Kind.PACKET_META, Kind.FLOW_KEYS, Kind.SOCK, Kind.SOCK_COMMON, Kind.TCP_SOCK}
+    {
+        Kind.CTX,
+        Kind.PACKET,
+        Kind.PACKET_META,
+        Kind.FLOW_KEYS,
+        Kind.SOCK,
+        Kind.SOCK_COMMON,
+        Kind.TCP_SOCK,
+        Kind.XDP_SOCK,
+    }
 )
 
 _ATOMIC = frozenset({Use.ATOMIC, Use.ATOMIC_LOAD, Use.ATOMIC_STORE})
@@ -151,6 +161,22 @@ def _memory(need: ValidAccess, pointer: Pointer, state: MachineState, world: Wor
     return regions.within(need, pointer, need.reg, pointer.off + need.offset, need.size, pointer.size)
 
 
+def _kernel_object(need: ValidAccess, pointer: Pointer, state: MachineState, world: World) -> Violation | None:
+    """A socket's fields may be read, each in its way; flow keys are plain bytes (kernel: check_sock_access)."""
+    known = KERNEL_OBJECTS[pointer.name]
+    offset = pointer.off + need.offset
+    if need.use in _WRITES and not known.writable:
+        said = f"R{need.reg} cannot write into {pointer.name}"
+        return Violation(Rule.MEMORY_READ_ONLY, need, said, need.reg, {"pointer": pointer.name})
+    if pointer.var is None and known.may_access(offset, need.size, write=need.use in _WRITES):
+        return None
+    said = f"R{need.reg} invalid {pointer.name} access off={offset} size={need.size}"
+    if pointer.kind is Kind.FLOW_KEYS:
+        said = f"invalid access to flow keys off={offset} size={need.size}"
+    values = {"offset": offset, "size": need.size, "memory_size": known.size, "which": "max"}
+    return Violation(Rule.MEMORY_BOUNDS, need, said, need.reg, values)
+
+
 _BY_KIND: dict[Kind, Callable[[ValidAccess, Pointer, MachineState, World], Violation | None]] = {
     Kind.CTX: _context,
     Kind.STACK: stack.valid_access,
@@ -163,10 +189,11 @@ _BY_KIND: dict[Kind, Callable[[ValidAccess, Pointer, MachineState, World], Viola
     Kind.MEMORY: _memory,
     Kind.RECORD: _memory,
     Kind.FUNC: _nothing_there,
-    Kind.SOCK: _not_yet,
-    Kind.SOCK_COMMON: _not_yet,
-    Kind.TCP_SOCK: _not_yet,
-    Kind.FLOW_KEYS: _not_yet,
+    Kind.SOCK: _kernel_object,
+    Kind.SOCK_COMMON: _kernel_object,
+    Kind.TCP_SOCK: _kernel_object,
+    Kind.XDP_SOCK: _kernel_object,
+    Kind.FLOW_KEYS: _kernel_object,
     Kind.BTF: _not_yet,
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from skep.abi.map_types import MapType
 from skep.abi.signatures import Arg, ArgKind, MemoryUse, Signature
@@ -20,7 +21,7 @@ _MEMORY = frozenset(
     {Kind.STACK, Kind.PACKET, Kind.PACKET_META, Kind.MAP_KEY, Kind.MAP_VALUE, Kind.MEMORY, Kind.RECORD, Kind.BTF}
 )
 _FIXED = _MEMORY - {Kind.MEMORY, Kind.RECORD, Kind.BTF}
-_SOCKETS = frozenset({Kind.SOCK, Kind.TCP_SOCK})
+_SOCKETS = frozenset({Kind.SOCK, Kind.SOCK_COMMON, Kind.TCP_SOCK, Kind.XDP_SOCK})
 
 # Which kinds of pointers an argument may hold (kernel: compatible_reg_types), and how the kernel lists them.
 _WANTED: dict[ArgKind, tuple[frozenset[Kind], str]] = {
@@ -35,8 +36,9 @@ _WANTED: dict[ArgKind, tuple[frozenset[Kind], str]] = {
     ArgKind.CALLBACK: (frozenset({Kind.FUNC}), "func"),
     ArgKind.CALLBACK_CONTEXT: (frozenset({Kind.STACK}), "fp"),
     ArgKind.CONST_STRING: (frozenset({Kind.MAP_VALUE}), "map_value"),
-    ArgKind.SOCKET: (_SOCKETS, "sock"),
-    ArgKind.SOCK_COMMON: (_SOCKETS | {Kind.SOCK_COMMON}, "sock_common, sock, tcp_sock, xdp_sock"),
+    ArgKind.SOCKET: (frozenset({Kind.SOCK}), "sock"),
+    ArgKind.SOCK_COMMON: (_SOCKETS, "sock_common, sock, tcp_sock, xdp_sock"),
+    ArgKind.BTF_SOCK_COMMON: (_SOCKETS | {Kind.BTF}, "sock_common, sock, tcp_sock, xdp_sock, ptr_, trusted_ptr_"),
 }
 _NUMBERS = frozenset({ArgKind.SIZE, ArgKind.SIZE_OR_ZERO, ArgKind.ALLOC_SIZE})
 
@@ -46,6 +48,7 @@ _ANY_OFFSET = _MEMORY | {Kind.SOCK_COMMON}
 
 def valid_argument(need: ValidArgument, state: MachineState, world: World) -> Violation | None:
     """The register holds what the signature wants."""
+    need = _resolved(need, state, world)
     arg, reg = need.arg, need.reg
     kind = arg.kind
     value = state.regs[reg]
@@ -89,6 +92,19 @@ def valid_argument(need: ValidArgument, state: MachineState, world: World) -> Vi
     return None if detail is None else detail(need, value, state, world)
 
 
+def _resolved(need: ValidArgument, state: MachineState, world: World) -> ValidArgument:
+    """What the map makes of "a value of the map": sockets in socket maps; bloom filters read what they are asked for
+    (kernel: resolve_map_arg_type)."""
+    if need.arg.kind is not ArgKind.MAP_VALUE:
+        return need
+    spec = _map_spec(need, state, world)
+    if spec is not None and spec.type in (MapType.SOCKMAP, MapType.SOCKHASH):
+        return replace(need, arg=replace(need.arg, kind=ArgKind.BTF_SOCK_COMMON))
+    if spec is not None and spec.type is MapType.BLOOM_FILTER:
+        return replace(need, arg=replace(need.arg, use=MemoryUse.READ))
+    return need
+
+
 def _named(need: ValidArgument, value: object) -> dict[str, object]:
     return {"helper": need.helper, "pointer": type_name(value if isinstance(value, (Number, Pointer)) else None)}
 
@@ -99,7 +115,10 @@ def _wrong_kind(need: ValidArgument, value: Number | Pointer | None, expected: s
 
 
 def _packet_allowed(signature: Signature, world: World) -> bool:
-    return signature.packet_arguments and world.context is not None and world.context.packet_arguments
+    context = world.context
+    if context is None:
+        return False
+    return context.packet_arguments_anywhere or (signature.packet_arguments and context.packet_arguments)
 
 
 def _offset(need: ValidArgument, value: Pointer, signature: Signature) -> Violation | None:

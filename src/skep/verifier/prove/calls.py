@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from skep.abi.helpers import HELPERS, may_call
+from skep.abi.map_facts import may_use
 from skep.abi.map_types import MapType
 from skep.abi.signatures import ReturnKind
 from skep.verifier.options import MemoryEntry
 from skep.verifier.prove.arguments import map_argument
-from skep.verifier.prove.compatibility import SLEEPABLE_MAPS, fits
+from skep.verifier.prove.compatibility import SLEEPABLE_MAPS
 from skep.verifier.prove.functions import valid_global_call
 from skep.verifier.requirements.kinds import (
     HelperAvailable,
@@ -44,6 +45,9 @@ _RESULTS = frozenset(
         ReturnKind.MAP_VALUE_OR_NULL,
         ReturnKind.MAP_VALUE,
         ReturnKind.RINGBUF_RECORD_OR_NULL,
+        ReturnKind.SOCKET_OR_NULL,
+        ReturnKind.SOCK_COMMON_OR_NULL,
+        ReturnKind.TCP_SOCK_OR_NULL,
     }
 )
 
@@ -70,7 +74,7 @@ def helper_available(need: HelperAvailable, state: MachineState, world: World) -
         return Violation(
             Rule.HELPER_REFUSED, need, said, None, {**values, "reason": reason, "engine": linked.target.name}
         )
-    if number in _NOT_YET or row.args is None or row.returns not in _RESULTS or row.acquires != (number == 131):
+    if number in _NOT_YET or row.args is None or row.returns not in _RESULTS:
         feature = f"helper {row.name}()"
         return Violation(Rule.UNSUPPORTED, need, feature, None, {"feature": feature, "instead": ""})
     return None
@@ -99,7 +103,7 @@ def suitable_map(need: SuitableMap, state: MachineState, world: World) -> Violat
         return _special(need, state, world)
     spec = pointer.map
     values: dict[str, object] = {"helper": signature.name, "map": spec.name, "map_type": spec.type.name}
-    if not fits(need.helper, spec.type):
+    if not may_use(need.helper, spec.type, world.linked.prog_type):
         said = f"cannot pass map_type {int(spec.type)} into func {signature.name}#{need.helper}"
         return Violation(Rule.HELPER_MAP, need, said, None, values)
     if spec.type is MapType.PROG_ARRAY and len(state.frames) > 1 and _in_callback(state):

@@ -99,6 +99,7 @@ class Kind(IntEnum):
     TCP_SOCK = 13
     FLOW_KEYS = 14
     BTF = 15
+    XDP_SOCK = 16
 
 
 KIND_NAMES = {
@@ -117,6 +118,7 @@ KIND_NAMES = {
     Kind.SOCK_COMMON: "sock_common",
     Kind.TCP_SOCK: "tcp_sock",
     Kind.FLOW_KEYS: "flow_keys",
+    Kind.XDP_SOCK: "xdp_sock",
     Kind.BTF: "ptr_",
 }
 """The kernel's names in messages (reg_type_str)."""

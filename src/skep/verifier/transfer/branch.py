@@ -140,7 +140,7 @@ def set_null(state: MachineState, pointer: Pointer) -> None:
         return value
 
     state.map_values(change)
-    if pointer.ref:
+    if pointer.ref and pointer.ref == pointer.id:  # a socket seen as another type may be NULL without being gone
         state.refs = tuple(ref for ref in state.refs if ref[0] != pointer.ref)
 
 

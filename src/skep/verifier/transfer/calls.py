@@ -21,6 +21,13 @@ from skep.verifier.transfer.branch import Branch, Fork
 
 _TAIL_CALL, _SMP_PROCESSOR_ID, _FOR_EACH, _LOOP = 12, 8, 164, 181
 _MAX_ERRNO = 4095
+_SOCKETS = {
+    ReturnKind.SOCKET_OR_NULL: Kind.SOCK,
+    ReturnKind.SOCK_COMMON_OR_NULL: Kind.SOCK_COMMON,
+    ReturnKind.TCP_SOCK_OR_NULL: Kind.TCP_SOCK,
+}
+_SOCKET_MAPS = frozenset({MapType.SOCKMAP, MapType.SOCKHASH})
+_CASTS = frozenset({95, 96})  # bpf_sk_fullsock, bpf_tcp_sock (kernel: is_ptr_cast_function)
 _MAPS_OF_MAPS = frozenset({MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS})
 _ARRAYS = frozenset({MapType.ARRAY, MapType.PERCPU_ARRAY})
 _PRECISE_ARGS = frozenset({ArgKind.SIZE, ArgKind.SIZE_OR_ZERO, ArgKind.ALLOC_SIZE})
@@ -107,6 +114,10 @@ def _result(signature: Signature, state: MachineState, spec: MapSpec | None, slo
         nullable = returns is ReturnKind.MAP_VALUE_OR_NULL
         if spec is not None and spec.type in _MAPS_OF_MAPS:
             return Pointer(Kind.MAP, id=world.next_id(), nullable=True, map=spec.inner)
+        if spec is not None and spec.type in _SOCKET_MAPS:
+            return _acquired(Kind.SOCK, state, slot, world)
+        if spec is not None and spec.type is MapType.XSKMAP:
+            return Pointer(Kind.XDP_SOCK, id=world.next_id(), nullable=True)
         if nullable and spec is not None and spec.type in _ARRAYS:
             key = _constant_key(signature, state)
             if key is not None and key < spec.max_entries:
@@ -118,11 +129,32 @@ def _result(signature: Signature, state: MachineState, spec: MapSpec | None, slo
         id = world.next_id()
         state.refs = (*state.refs, (id, slot))
         return Pointer(Kind.RECORD, id=id, nullable=True, size=size.value or 0, ref=id)
+    socket = _SOCKETS.get(returns)
+    if socket is not None:
+        return _socket(signature, state, socket, slot, world)
     if signature.return_limit_arg is not None:
         limit = state.regs[signature.return_limit_arg]
         if isinstance(limit, Number):
             return Number(Scalar.signed(-_MAX_ERRNO, min(limit.range.umax, (1 << 31) - 1)))
     return unknown()
+
+
+def _acquired(kind: Kind, state: MachineState, slot: int, world: World) -> Pointer:
+    """A pointer that must be released, unless it is NULL."""
+    id = world.next_id()
+    state.refs = (*state.refs, (id, slot))
+    return Pointer(kind, id=id, nullable=True, ref=id)
+
+
+def _socket(signature: Signature, state: MachineState, kind: Kind, slot: int, world: World) -> Pointer:
+    """A socket that was looked up; or the same one seen as another type: it dies with the first."""
+    if signature.acquires:
+        return _acquired(kind, state, slot, world)
+    given = state.regs[1]
+    shared = signature.id in _CASTS and isinstance(given, Pointer)
+    return Pointer(
+        kind, id=world.next_id(), nullable=True, ref=given.ref if shared and isinstance(given, Pointer) else 0
+    )
 
 
 def _constant_key(signature: Signature, state: MachineState) -> int | None:

@@ -29,6 +29,11 @@ REGIONS: dict[Kind, Region] = {
     Kind.MAP_KEY: Region.MAP_KEY,
     Kind.MEMORY: Region.MEMORY,
     Kind.RECORD: Region.MEMORY,
+    Kind.SOCK: Region.KERNEL,
+    Kind.SOCK_COMMON: Region.KERNEL,
+    Kind.TCP_SOCK: Region.KERNEL,
+    Kind.XDP_SOCK: Region.KERNEL,
+    Kind.FLOW_KEYS: Region.KERNEL,
 }
 
 _FIELDS: dict[FieldKind, Callable[[World], Value]] = {
