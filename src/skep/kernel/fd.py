@@ -27,7 +27,7 @@ def opened_by(number: int) -> str | None:
 
 
 class Fd:
-    """An owned file descriptor."""
+    """An owned file descriptor; it is closed at the latest when nobody refers to it."""
 
     def __init__(self, number: int, what: str) -> None:
         self._number: int | None = number
@@ -57,6 +57,13 @@ class Fd:
         if number is not None:
             _opened.pop(number, None)
             os.close(number)
+
+    def __del__(self) -> None:
+        # As sockets do: who drops the last reference gives the descriptor back.
+        try:
+            self.close()
+        except (OSError, AttributeError, TypeError):
+            pass  # at interpreter shutdown modules are gone
 
     def __enter__(self) -> Fd:
         return self

@@ -89,6 +89,11 @@ class KernelProgram:
         if data and not way.data:
             what = f"programs of type {name_of(self.prog_type)} see no packet"
             raise UsageError(Diagnostic("E0206", what, program=self.name, help="give the input as ctx"))
+        known = CONTEXTS.get(self.prog_type)
+        if known is not None and not known.variable_size and len(ctx or b"") > known.size:
+            kind = name_of(self.prog_type)
+            what = f"the context has {len(ctx or b'')} bytes, but {kind} programs have {known.size}"
+            raise UsageError(Diagnostic("E0203", what, program=self.name, help="give the structure the program sees"))
         try:
             done = programs.test_run(self.fd.number, way.request(self.prog_type, data, ctx, repeat))
         except BpfCallError as error:
@@ -182,7 +187,6 @@ _WAYS: Final[Mapping[ProgType, Way]] = {
     ProgType.LWT_IN: _SKB,
     ProgType.LWT_OUT: _SKB,
     ProgType.LWT_XMIT: _SKB,
-    ProgType.LWT_SEG6LOCAL: _SKB,
     ProgType.NETFILTER: Way(ctx_out=False),
     ProgType.FLOW_DISSECTOR: Way(ctx_out=False, data_out=_FLOW_KEYS_BYTES),
     ProgType.SK_LOOKUP: Way(data=False, ctx_default=True),

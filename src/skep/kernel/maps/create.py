@@ -16,7 +16,7 @@ from skep.errors import MapError
 from skep.kernel import host, probes
 from skep.kernel.bpf import maps, objects
 from skep.kernel.bpf.attr import NAME_BYTES, MapInfo
-from skep.kernel.bpf.call import BpfCallError
+from skep.kernel.bpf.call import BpfCallError, Command
 from skep.kernel.fd import Fd
 from skep.kernel.maps.handle import MMAPABLE, RDONLY_PROG, KernelMap
 from skep.kernel.maps.kinds import handle_for
@@ -115,8 +115,8 @@ def _create(spec: MapSpec, types: TypeStore, token: int) -> tuple[Fd, MapSpec]:
                 refusal = refusal or error
                 if error.number not in (errno.EINVAL, errno.E2BIG, 524, errno.EOPNOTSUPP):
                     break
-        assert refusal is not None
-        raise map_refused(refusal, spec)
+        # None was tried: the type needs types of key and value, and there are none.
+        raise map_refused(refusal or BpfCallError(errno.EINVAL, Command.MAP_CREATE), spec)
 
 
 def _attempts(spec: MapSpec, request: maps.MapRequest, types: TypeStore) -> Iterator[maps.MapRequest]:
