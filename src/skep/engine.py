@@ -119,6 +119,17 @@ class Described(Protocol):
 
 
 @runtime_checkable
+class LinkOwner(Protocol):
+    """An engine whose links may pass to another engine of its kind, with the program that they run."""
+
+    def adopt(self, link: LinkHandle) -> None:
+        """Own a link: close it with this engine."""
+
+    def release(self, link: LinkHandle) -> None:
+        """Own it no more."""
+
+
+@runtime_checkable
 class TextSource(Protocol):
     """A link that is read: an iterator."""
 

@@ -32,6 +32,7 @@ class Link:
 
     def __init__(self, handle: LinkHandle, hook: Hook) -> None:
         self.hook = hook
+        self._owner: Program | None = None
         self._handle: LinkHandle | None = handle
 
     @property
@@ -89,8 +90,16 @@ class Link:
         return handle
 
     def update(self, program: Program) -> None:
-        """Replace the program; no event is seen by neither."""
+        """Replace the program; no event is seen by neither. The link then belongs to the new program's object."""
         self.handle.update(program.handle)
+        if self._owner is not None:
+            before, after = self._owner._engine, program._engine
+            if before is not after and isinstance(before, LinkOwner) and isinstance(after, LinkOwner):
+                after.adopt(self.handle)
+                before.release(self.handle)
+            self._owner.links.remove(self)
+        self._owner = program
+        program.links.append(self)
 
     def info(self) -> Mapping[str, Any]:
         """What the kernel says about it: ``id``, ``type``, ``prog_id`` and what belongs to its kind (kernel engine)."""
@@ -199,6 +208,7 @@ class Program:
         if hook is None:
             hook = hook_for(self.linked)
         link = Link(self._engine.attach(self.handle, hook), hook)
+        link._owner = self
         self.links.append(link)
         return link
 

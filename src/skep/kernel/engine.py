@@ -155,6 +155,15 @@ class KernelEngine:
 
         return self._keep(attach(self, _own_program(program), hook))
 
+    def adopt(self, link: LinkHandle) -> None:
+        """Own a link from now on: it runs a program of this engine."""
+        self._keep(link)
+
+    def release(self, link: LinkHandle) -> None:
+        """Own a link no more: another engine has adopted it."""
+        with self._lock:
+            self._open.discard(link)
+
     def set_inner(self, outer: MapHandle, key: bytes, inner: MapHandle) -> None:
         """Put a map into an array_of_maps or hash_of_maps, which keeps it."""
         self._put(_own_map(outer), key, _own_map(inner).fd)
