@@ -11,6 +11,7 @@ from skep.engine import (
     Described,
     Engine,
     LinkHandle,
+    LinkOwner,
     LiveSource,
     PacketRun,
     PacketSource,
