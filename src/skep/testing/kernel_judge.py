@@ -10,7 +10,7 @@ import errno
 import multiprocessing
 import os
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -76,9 +76,13 @@ class KernelJudge:
 
     def ask(self, sample: Sample, *, run: bool = True) -> Answer:
         """Load a program and, if it is accepted, run it on its packets."""
+        return self.ask_with(judge_here, sample, run)
+
+    def ask_with(self, function: Callable[..., Answer], *arguments: object) -> Answer:
+        """Call a function of some module in the child process."""
         pipe = self._started()
         try:
-            pipe.send((sample, run))
+            pipe.send((function, arguments))
             if pipe.poll(_PATIENCE_SECONDS):
                 answer = pipe.recv()
                 assert isinstance(answer, Answer)
@@ -123,13 +127,13 @@ def is_available() -> bool:
 def _serve(pipe: Connection) -> None:
     while True:
         try:
-            sample, run = pipe.recv()
+            function, arguments = pipe.recv()
         except (EOFError, KeyboardInterrupt):
             return
-        pipe.send(judge_here(sample, run=run))
+        pipe.send(function(*arguments))
 
 
-def judge_here(sample: Sample, *, run: bool = True) -> Answer:
+def judge_here(sample: Sample, run: bool = True) -> Answer:
     """Ask in this process."""
     with ExitStack() as stack:
         try:
@@ -142,7 +146,7 @@ def judge_here(sample: Sample, *, run: bool = True) -> Answer:
         try:
             program = stack.enter_context(_load(sample.prog_type, sample.insns, maps))
         except BpfCallError as error:
-            return Answer(_verdict(error), error.number, error.log[-2000:])
+            return rejection(error)
         if not run:
             return Answer(Verdict.ACCEPT)
         runs = []
@@ -152,6 +156,11 @@ def judge_here(sample: Sample, *, run: bool = True) -> Answer:
             runs.append((done.retval, done.data))
         found = {spec.name: contents(spec, _Reader(maps[spec.name], spec)) for spec in sample.maps}
         return Answer(Verdict.ACCEPT, runs=tuple(runs), maps=found)
+
+
+def rejection(error: BpfCallError) -> Answer:
+    """What a failed load means."""
+    return Answer(_verdict(error), error.number, error.log[-2000:])
 
 
 def _verdict(error: BpfCallError) -> Verdict:
