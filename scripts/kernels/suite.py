@@ -49,6 +49,8 @@ def find_files(folders: Sequence[str], root: Path = ROOT) -> list[str]:
         RuntimeError: there are none.
     """
     there = [folder for folder in folders if (root / folder).exists()]
+    if not there:
+        raise RuntimeError(f"no kernel suite: there is no {', '.join(folders)}")
     # -qq: one line for each file, "path: count"; "ERROR path" for what cannot be collected.
     command = [*_PYTEST, "--collect-only", "-qq", *there]
     done = subprocess.run(
@@ -56,7 +58,7 @@ def find_files(folders: Sequence[str], root: Path = ROOT) -> list[str]:
     )
     found = [line[1] for line in map(_COLLECTED.match, done.stdout.splitlines()) if line]
     files = sorted(dict.fromkeys(found), key=lambda file: next(i for i, f in enumerate(there) if file.startswith(f)))
-    if not there or not files:
+    if not files:
         raise RuntimeError(f"no kernel suite in {', '.join(folders)}:\n{done.stdout[-2000:]}{done.stderr}")
     return files
 
