@@ -139,10 +139,8 @@ __noinline int is_reply(const struct policy *policy, const struct packet *packet
 	if (flags & TCP_SYN && !(flags & TCP_ACK))
 		return 0; /* starts a connection of its own */
 	if (packet->flow.protocol == IPPROTO_ICMP || packet->flow.protocol == IPPROTO_ICMPV6) {
-		if (packet->service != 0 && packet->service != 129 << 8)
+		if (packet->service != (packet->flow.family == 4 ? 0 : 129 << 8))
 			return 0; /* only an echo reply answers */
-		if (packet->flow.protocol == IPPROTO_ICMPV6 && packet->service == 0)
-			return 0;
 	}
 	turn(&back, &packet->flow);
 	connection = find_alive(policy, &back, packet->now);

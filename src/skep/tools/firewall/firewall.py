@@ -11,7 +11,7 @@ from types import TracebackType
 
 import skep
 from skep.diagnostics import Diagnostic
-from skep.engine import DirectMemory, Engine, MapHandle, PacketRun
+from skep.engine import Bulk, DirectMemory, Engine, MapHandle, PacketRun
 from skep.errors import InternalError, UnsupportedError, UsageError
 from skep.model.objects import ObjectSpec
 from skep.tools.firewall import layout
@@ -236,6 +236,10 @@ class Firewall:
             found[network] = (action, Count(packets, size))
         return found
 
+    def forget_connections(self) -> int:
+        """Cut what was allowed so far: connections, fragments and rate limits begin anew. Returns how many were known."""
+        return sum(_empty(self._handle(name)) for name in ("connections", "openings", "fragments", "buckets"))
+
     # ---- counters ----
 
     def counters(self) -> list[Count]:
@@ -282,6 +286,10 @@ class Firewall:
         """Packets that were traced, more than decisions() has where the trace is full."""
         return int(self.object.variables["traced"].value)
 
+    def forget_decisions(self) -> None:
+        """Begin the trace anew."""
+        self.object.variables["traced"].value = 0
+
     def close(self) -> None:
         """Detach and give everything back; a second call does nothing."""
         self.object.close()
@@ -302,14 +310,20 @@ def program_spec() -> ObjectSpec:
 
 
 def write(handle: MapHandle, entries: Mapping[bytes, bytes]) -> None:
-    """Set many elements, in one call where the engine can."""
-    update_many = getattr(handle, "update_batch", None)
-    if update_many is not None and len(entries) > 1:
-        update_many(list(entries.items()))
+    """Set many elements, many at once where the engine can."""
+    if isinstance(handle, Bulk) and len(entries) > 1:
+        handle.update_many(b"".join(entries), b"".join(entries.values()))
         return
     update = handle.update
     for key, value in entries.items():
         update(key, value)
+
+
+def _empty(handle: MapHandle) -> int:
+    found = 0
+    while (key := handle.next_key(None)) is not None and found <= 2 * handle.spec.max_entries:
+        found += handle.delete(key)
+    return found
 
 
 def interface_names(rules: Iterable[RuleSet]) -> list[str]:
