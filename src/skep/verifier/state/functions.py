@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from skep.abi.contexts import CONTEXTS
 from skep.abi.prog_types import ProgType
 from skep.btf import types as t
 from skep.btf.catalog import size_of
@@ -29,16 +30,19 @@ class Parameter:
     nullable: bool = True
 
 
-_CONTEXT_STRUCTS: dict[ProgType, frozenset[str]] = {
-    ProgType.XDP: frozenset({"xdp_md"}),
-    **dict.fromkeys(
-        (ProgType.SCHED_CLS, ProgType.SCHED_ACT, ProgType.SOCKET_FILTER, ProgType.CGROUP_SKB), frozenset({"__sk_buff"})
-    ),
+# Names of contexts that differ from the structure's own name, or have several.
+_CONTEXT_NAMES: dict[ProgType, frozenset[str]] = {
     ProgType.KPROBE: frozenset({"bpf_user_pt_regs_t", "pt_regs", "user_pt_regs"}),
     ProgType.PERF_EVENT: frozenset({"bpf_perf_event_data", "bpf_user_pt_regs_t", "pt_regs"}),
     ProgType.RAW_TRACEPOINT: frozenset({"bpf_raw_tracepoint_args"}),
+    ProgType.RAW_TRACEPOINT_WRITABLE: frozenset({"bpf_raw_tracepoint_args"}),
 }
-_VOID_CONTEXT = frozenset({ProgType.TRACEPOINT, ProgType.SYSCALL})
+
+
+def _context_names(prog_type: ProgType) -> frozenset[str]:
+    """What a pointer to the context is called in C."""
+    context = CONTEXTS.get(prog_type)
+    return _CONTEXT_NAMES.get(prog_type, frozenset({context.name} if context is not None else ()))
 
 
 def parameters(linked: LinkedProgram, sub: Subprogram) -> tuple[Parameter, ...] | str:
@@ -89,7 +93,7 @@ def _parameter(linked: LinkedProgram, btf: t.Btf, type_id: int, tags: frozenset[
         target = btf[target].type  # type: ignore[union-attr]
     pointee = btf[target]
     names.add(pointee.name)
-    if "ctx" in tags or names & _CONTEXT_STRUCTS.get(linked.prog_type, frozenset()):
+    if "ctx" in tags or names & _context_names(linked.prog_type):
         return Parameter(Passed.CONTEXT, nullable=False)
     if isinstance(pointee, (t.Void, t.Fwd)):
         return f"arg#{index} reference type('{pointee.name or 'void'}') size cannot be determined"

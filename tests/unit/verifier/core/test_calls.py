@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.unit.verifier.core.linked import check, link, said
 
@@ -165,8 +167,9 @@ def test_verify_raises_by_kind() -> None:
     with pytest.raises(RejectedError) as rejected:
         verify(link("r0 = r2\nexit"))
     assert rejected.value.diagnostic.code.startswith("V")
+    big = link("r0 = 0\nexit")
     with pytest.raises(UnsupportedError):
-        verify(link("r0 = 0\nexit", prog_type=ProgType.SOCK_OPS))
+        verify(replace(big, target=replace(big.target, byte_order="big")))
     assert verify(link("r0 = 0\nexit")).processed_insns == 2
 
 
