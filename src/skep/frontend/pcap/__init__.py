@@ -2,5 +2,6 @@
 
 from skep.frontend.pcap.compile import SNAPLEN, ClassicProgram, compile_expression
 from skep.frontend.pcap.links import LINK_NAMES, LINK_NUMBERS, LinkLayer
+from skep.frontend.pcap.translate import translate
 
-__all__ = ["LINK_NAMES", "LINK_NUMBERS", "SNAPLEN", "ClassicProgram", "LinkLayer", "compile_expression"]
+__all__ = ["LINK_NAMES", "LINK_NUMBERS", "SNAPLEN", "ClassicProgram", "LinkLayer", "compile_expression", "translate"]

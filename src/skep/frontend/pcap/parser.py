@@ -41,7 +41,8 @@ ALONE = frozenset(("inbound", "outbound", "pppoed"))
 MAX_DEPTH = 64  # of parentheses, brackets, `not`
 MAX_OPERATIONS = 200  # of arithmetic in one comparison
 
-_LEVELS = (("|",), ("^",), ("&",), ("<<", ">>"), ("+", "-"), ("*", "/", "%"))
+_SIGN = "minus"
+_PRECEDENCE = {"|": 1, "&": 2, "<<": 3, ">>": 3, "+": 4, "-": 4, "*": 5, "/": 5, "%": 0, "^": 0}
 _RELATIONS = ("=", "!=", "<", "<=", ">", ">=")
 _ADDRESSES = (Kind.NUMBER, Kind.NAME, Kind.IPV4, Kind.IPV6, Kind.MAC)
 _80211 = frozenset(("type", "subtype", "direction", "addr1", "addr2", "addr3", "addr4", "ra", "ta"))
@@ -68,6 +69,19 @@ def parse(source: str) -> Expression | None:
     if parser.peek().kind is not Kind.END:
         raise parser.surprise("the expression should end here, or go on with 'and' or 'or'")
     return tree
+
+
+def _reduces(operator: str, following: str | None) -> bool:
+    """Is an operator done before the one that follows?
+
+    libpcap gives ``%`` and ``^`` no precedence: they take in all that follows, and are taken in before what stands to
+    their left is done: ``7 + 2 ^ 1`` is 7 + (2 ^ 1), and ``5 % 3 + 2`` is 5 % (3 + 2). Filters must mean the same here.
+    """
+    if following is None:
+        return True
+    if operator in ("%", "^") or following in ("%", "^"):
+        return False
+    return operator == _SIGN or _PRECEDENCE[operator] >= _PRECEDENCE[following]
 
 
 class _NotArithmetic(Exception):
@@ -259,7 +273,7 @@ class _Parser:
         mark, depth = self._at, self._depth
         self._operations = 0
         try:
-            left = self._level(0)
+            left = self._arithmetic()
         except _NotArithmetic:
             self._at, self._depth = mark, depth
             return None
@@ -270,7 +284,7 @@ class _Parser:
                 return None
             raise self.surprise("a number is compared: one of = != < <= > >= is expected")
         try:
-            return Relation(operator, left, self._level(0))
+            return Relation(operator, left, self._arithmetic())
         except _NotArithmetic:
             raise self.surprise("a number, 'len' or bytes such as ip[2:2] are expected") from None
 
@@ -280,16 +294,29 @@ class _Parser:
             return self.peek(1).is_word("[")
         return token.kind is Kind.NUMBER or token.text in CONSTANTS or token.is_word("(", "-", "len")
 
-    def _level(self, level: int) -> Arithmetic:
-        if level == len(_LEVELS):
-            return self._factor()
-        left = self._level(level + 1)
-        while operator := self._take(*_LEVELS[level]):
-            self._operations += 1
-            if self._operations > MAX_OPERATIONS:
-                raise fault("H0403", f"the comparison has more than {MAX_OPERATIONS} operations", operator)
-            left = Calculation(operator, left, self._level(level + 1))
-        return left
+    def _arithmetic(self) -> Arithmetic:
+        """Operators by precedence, as libpcap's grammar has it: see _reduces()."""
+        operands: list[Arithmetic] = []
+        operators: list[tuple[str, Token]] = []  # "minus" is the sign
+        while True:
+            while sign := self._take("-"):
+                operators.append((_SIGN, sign))
+                self._count(sign)
+            operands.append(self._factor())
+            following = self._take(*_PRECEDENCE)
+            while operators and _reduces(operators[-1][0], following.text if following else None):
+                kind, token = operators.pop()
+                right = operands.pop()
+                operands.append(Calculation(token, None if kind == _SIGN else operands.pop(), right))
+            if following is None:
+                return operands[0]
+            self._count(following)
+            operators.append((following.text, following))
+
+    def _count(self, operator: Token) -> None:
+        self._operations += 1
+        if self._operations > MAX_OPERATIONS:
+            raise fault("H0403", f"the comparison has more than {MAX_OPERATIONS} operations", operator)
 
     def _factor(self) -> Arithmetic:
         token = self.peek()
@@ -300,15 +327,11 @@ class _Parser:
             return Number(self._next(), CONSTANTS[token.text])
         if self._take("len"):
             return Length(token)
-        if token.is_word("(", "-"):
-            self._next()
+        if self._take("("):
             self._deeper()
-            if token.text == "-":
-                inside: Arithmetic = Calculation(token, None, self._factor())
-            else:
-                inside = self._level(0)
-                if not self._take(")"):
-                    raise _NotArithmetic
+            inside = self._arithmetic()
+            if not self._take(")"):
+                raise _NotArithmetic
             self._depth -= 1
             return inside
         if token.kind is Kind.KEYWORD and token.text in PROTOCOLS and self.peek(1).is_word("["):
@@ -320,7 +343,7 @@ class _Parser:
         self._deeper()
         size = 1
         try:
-            index = self._level(0)
+            index = self._arithmetic()
         except _NotArithmetic:
             raise self.surprise("brackets hold an offset, e.g. tcp[13]") from None
         if self._take(":"):
