@@ -169,7 +169,11 @@ static INLINE u64 packet_place(struct skep_run *run, const struct skep_job *job,
     skb_fill(&ctx->skb, data, r->captured, r->link_type);
     ctx->skb.ifindex = ctx->skb.ingress_ifindex = job->ifindex;
     ctx->skb.tstamp = r->time_ns;
-    if (job->prog_type == PROG_SOCKET_FILTER || sees_link_header(job->prog_type) || r->captured < link)
+    if (job->prog_type == PROG_SOCKET_FILTER) {
+        ctx->skb.len = r->original; /* a socket sees packets whole, the capture may have cut them */
+        return 0;
+    }
+    if (sees_link_header(job->prog_type) || r->captured < link)
         return 0;
     run->data = run->data_meta = data + link;
     run->net = 0;
@@ -209,11 +213,13 @@ static INLINE s64 run_capture(struct skep_run *state, struct skep_job *job, int 
         status = capture_next(c, &r);
         if (unlikely(status <= 0))
             break;
-        if (unlikely(r.link_type != LINK_ETHERNET && !link_is_ip(r.link_type))) {
+        /* Socket filters see bytes of any link type; a filter is made for one. */
+        int is_filter = job->prog_type == PROG_SOCKET_FILTER;
+        if (unlikely(r.link_type != LINK_ETHERNET && !link_is_ip(r.link_type) && !is_filter)) {
             status = capture_fail(c, CAPTURE_BAD_LINK, c->position, r.link_type);
             break;
         }
-        if (unlikely(out->buffer && r.link_type != c->link_type)) {
+        if (unlikely((out->buffer || is_filter) && r.link_type != c->link_type)) {
             status = capture_fail(c, CAPTURE_MIXED_LINKS, c->position, r.link_type);
             break;
         }

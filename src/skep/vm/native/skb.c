@@ -297,25 +297,31 @@ NOINLINE s64 skep_skb_set_tstamp(struct skep_run *run, u64 tstamp, u64 type)
     return 0;
 }
 
-/* LD_ABS, LD_IND (bpf_load_pointer()): the value in host order, -1: outside the packet. Offsets from -0x100000 on count
- * from the network header, from -0x200000 on from the link header. */
-NOINLINE s64 skep_load_packet(struct skep_run *run, u64 offset, u64 size)
+static INLINE s64 load_number(const u8 *from, const u8 *end, u64 at, u64 size)
 {
-    s64 at = (s32)offset;
-    u8 *from = run->data;
-    if (at < 0 && at >= -0x100000) {
-        from += run->net;
-        at += 0x100000;
-    } else if (at < 0 && at >= -0x200000) {
-        from -= run->link;
-        at += 0x200000;
-    } else if (at < 0) {
-        return -1;
-    }
-    if (from > run->data_end || (u64)at + size > (u64)(run->data_end - from))
+    if (unlikely(from > end || at + size > (u64)(end - from)))
         return -1;
     const u8 *p = from + at;
     return size == 1 ? p[0] : size == 2 ? big16(p) : (s64)((u64)big16(p) << 16 | big16(p + 2));
+}
+
+/* Offsets from -0x100000 on count from the network header, from -0x200000 on from the link header. */
+static NOINLINE s64 load_from_header(struct skep_run *run, s64 at, u64 size)
+{
+    if (at >= -0x100000)
+        return load_number(run->data + run->net, run->data_end, (u64)(at + 0x100000), size);
+    if (at >= -0x200000)
+        return load_number(run->data - run->link, run->data_end, (u64)(at + 0x200000), size);
+    return -1;
+}
+
+/* LD_ABS, LD_IND (bpf_load_pointer()): the value in host order, -1: outside the packet. */
+INLINE s64 skep_load_packet(struct skep_run *run, u64 offset, u64 size)
+{
+    s64 at = (s32)offset;
+    if (unlikely(at < 0))
+        return load_from_header(run, at, size);
+    return load_number(run->data, run->data_end, (u64)at, size);
 }
 
 /* What a packet from a file does not have: socket, route, cgroup. The kernel says 0 for such packets, too. */
