@@ -11,7 +11,7 @@ from skep.abi.map_types import MapType
 from skep.diagnostics import Diagnostic
 from skep.engine import LinkHandle, MapHandle, ProgramHandle
 from skep.errors import ClosedError, UsageError
-from skep.model.hooks import Hook, PacketSocket, Pcap
+from skep.model.hooks import Hook, PacketSocket, Pcap, Tap
 from skep.model.maps import MapSpec
 from skep.model.programs import VerifiedProgram
 from skep.model.target import Target
@@ -100,6 +100,10 @@ class VmEngine:
             from skep.vm.hooks.packet_socket import attach_packet_socket
 
             return self._keep(attach_packet_socket(_own_program(program), hook))
+        if isinstance(hook, Tap):
+            from skep.vm.hooks.tap import attach_tap
+
+            return self._keep(attach_tap(_own_program(program), hook))
         what = f"the vm engine has no hook {type(hook).__name__}"
         raise UsageError(Diagnostic("E0210", what, help="attach it to skep.hooks.Pcap(path)"))
 

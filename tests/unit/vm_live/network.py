@@ -1,7 +1,7 @@
 """Network namespaces for tests: each lives as long as the thread that runs the test, and takes its interfaces with it.
 
-unshare(CLONE_NEWNET) moves only the calling thread, and the threads and processes that it starts. Nothing of the machine's
-own network is seen or touched, and nothing is left, however the test ends.
+unshare(CLONE_NEWNET) moves only the calling thread, and the threads and processes that it starts. Nothing of the
+machine's own network is seen or touched, and nothing is left, however the test ends.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ def new_namespace() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNET) != 0:
         pytest.skip(f"unshare(CLONE_NEWNET): {os.strerror(ctypes.get_errno())} (needs root)")
+    disable_ipv6()
+
+
+def disable_ipv6() -> None:
+    """No neighbour discovery on the interfaces that this namespace will have: only packets of the test."""
     for scope in ("default", "all"):
         with contextlib.suppress(OSError):
             Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6").write_text("1")

@@ -1,23 +1,23 @@
-"""Small programs in eBPF assembly, verified: the tests need no clang."""
+"""Small programs with facts written by hand: the tests need neither clang nor the verifier."""
 
 from __future__ import annotations
 
-from skep.abi.prog_types import ProgType
-from skep.vm.programs import VmProgram
+from dataclasses import replace
+
+from tests.unit.jit.builder import make_program
 from tests.unit.vm.programs import load
 
-EVEN = """
-    r0 = 1
-    r2 = *(u32 *)(r1 + 0)
-    r3 = *(u8 *)(r2 + 17)
-    r3 &= 1
-    if r3 != 0 goto out
-    r0 = 2
-out:
-    exit
-"""
+from skep.abi.prog_types import ProgType
+from skep.model.programs import CallFact
+from skep.vm.programs import VmProgram
 
 
-def returns(verdict: int, prog_type: ProgType = ProgType.XDP, **facts: bool) -> VmProgram:
-    """A program with one verdict."""
-    return load(f"r0 = {verdict}\nexit", prog_type, **facts)
+def returns(verdict: int, prog_type: ProgType = ProgType.XDP) -> VmProgram:
+    """A program with one verdict; it runs in the ring's memory."""
+    return load(f"r0 = {verdict}\nexit", prog_type)
+
+
+def redirects(ifindex: int, prog_type: ProgType = ProgType.XDP) -> VmProgram:
+    """bpf_redirect(ifindex, 0), as the verdict; it runs on copies."""
+    program = make_program(f"r1 = {ifindex}\nr2 = 0\ncall 23\nexit", calls={2: CallFact(23)}, resizes_packet=True)
+    return VmProgram(replace(program, linked=replace(program.linked, prog_type=prog_type)), {})
