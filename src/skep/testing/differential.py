@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from skep.engine import Poppable
+from skep.errors import UsageError
 from skep.isa.disassembler import disassemble
 from skep.model.programs import LinkedProgram, Outcome, VerifiedProgram
 from skep.model.programs import Verdict as OurVerdict
@@ -184,8 +186,11 @@ def run_on_vm(sample: Sample, proved: VerifiedProgram, *, interpret: bool, watch
             program.watch(watch)
         runs = []
         for packet in sample.packets:
-            done = program.run(packet)
-            runs.append((done.retval, done.data))
+            try:
+                done = program.run(packet)
+                runs.append((done.retval, done.data))
+            except UsageError:  # not a packet for this type of program
+                runs.append((-errno.EINVAL, b""))
         return Executed(tuple(runs), {name: contents(handle.spec, _Reader(handle)) for name, handle in maps.items()})
     finally:
         engine.close()

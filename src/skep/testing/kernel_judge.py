@@ -50,7 +50,7 @@ class Answer:
 
     Attributes:
         log: the end of the verifier's log of a rejection.
-        runs: return value and packet of each run.
+        runs: return value and packet of each run; a negative errno where the packet was refused.
         maps: what the maps held in the end.
     """
 
@@ -152,8 +152,11 @@ def judge_here(sample: Sample, run: bool = True) -> Answer:
         runs = []
         for packet in sample.packets:
             request = kernel_programs.RunRequest(packet, data_out_size=len(packet) + _ROOM)
-            done = kernel_programs.test_run(program.number, request)
-            runs.append((done.retval, done.data))
+            try:
+                done = kernel_programs.test_run(program.number, request)
+                runs.append((done.retval, done.data))
+            except BpfCallError as error:
+                runs.append((-error.number, b""))
         found = {spec.name: contents(spec, _Reader(maps[spec.name], spec)) for spec in sample.maps}
         return Answer(Verdict.ACCEPT, runs=tuple(runs), maps=found)
 

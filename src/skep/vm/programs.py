@@ -219,6 +219,8 @@ class VmProgram:
     def _bad_input(self, length: int, ctx: bytes | None) -> UsageError:
         what = f"this packet of {length} bytes cannot be given to a program of type {self.prog_type.name.lower()}"
         why = ["a packet starts with an Ethernet header: 14 bytes at least"]
+        if self.prog_type is not ProgType.XDP:
+            why.append("where that says IPv4 or IPv6, 20 or 40 bytes of header must follow")
         if ctx is not None and self.prog_type is ProgType.XDP:
             why.append("in a given xdp_md, data is the length of the metadata, data_end that of data, data_meta 0")
         return UsageError(

@@ -315,6 +315,8 @@ static INLINE s64 test_skb_bounds(struct skep_run *run, struct skep_test *test, 
     u8 *start = test->work + SKB_HEADROOM;
     memcpy(start, test->data, test->length);
     skb_fill(ctx, start, test->length, LINK_ETHERNET);
+    if (test->length - ETH_HLEN < (ctx->family == 2 ? 20u : ctx->family == 10 ? 40u : 0u))
+        return -EINVAL; /* shorter than its IP header (Linux 6.18) */
     ctx->ifindex = 1;
     ctx->wire_len = 0;
     /* The device is the loopback: its address and its broadcast address are all zero. */
