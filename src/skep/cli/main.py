@@ -18,6 +18,7 @@ from skep.cli.btf import btf
 from skep.cli.build import build
 from skep.cli.dump import dump
 from skep.cli.feature import feature
+from skep.cli.filter import filter
 from skep.cli.map import map_
 from skep.cli.output import report
 from skep.cli.prog import prog
@@ -39,7 +40,7 @@ def root() -> None:
     """
 
 
-for verb in (build, verify, run, attach, dump, btf, prog, map_, feature, target):
+for verb in (build, verify, run, attach, dump, btf, filter, prog, map_, feature, target):
     root.add_command(verb)
 
 

@@ -136,7 +136,7 @@ def _tail_call_targets(spec: ObjectSpec, name: str) -> list[str]:
 
 
 def _run_capture(program: Program, hook: hooks.Pcap, *, quiet: bool) -> dict[str, Any]:
-    with program.attach(hook) as link, _progress(quiet) as progress:
+    with program.attach(hook) as link, packet_progress(quiet) as progress:
         done: PacketRun = link.run(progress)
     per_packet = done.seconds * 1e9 / done.packets if done.packets else 0.0
     return {
@@ -161,7 +161,7 @@ def _run_once(program: Program, data: Path | None, ctx: Path | None) -> dict[str
 
 
 @contextmanager
-def _progress(quiet: bool) -> Iterator[ProgressCallback | None]:
+def packet_progress(quiet: bool) -> Iterator[ProgressCallback | None]:
     """A progress bar on a terminal, nothing elsewhere."""
     out = error_console()
     if quiet or not out.is_terminal:

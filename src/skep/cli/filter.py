@@ -1,0 +1,152 @@
+"""``skep filter``: pcap-filter(7) and classic BPF, listed, translated, and run over captures."""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from skep.cli.output import console, error_console, json_option, print_json
+from skep.cli.run import packet_progress
+from skep.diagnostics import Diagnostic
+from skep.errors import InputError, UsageError
+from skep.frontend.pcap import LINK_NAMES, SNAPLEN, ClassicProgram, LinkLayer, compile_expression, translate
+from skep.isa.classic.listing import LISTINGS, listing
+from skep.isa.disassembler import disassemble
+from skep.tools.filter import link_layer, read_classic, run_filter
+
+_MAX_LISTING = 64 << 20  # bytes of a file for --read-ddd
+_ENGINE = "engine: vm (this process, proved safe by skep's verifier before it runs; needs no privileges)"
+
+
+@click.command()
+@click.argument("expression", nargs=-1)
+@click.option("--pcap", type=click.Path(path_type=Path), metavar="IN", help="Filter the packets of this capture.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="OUT", help="Write the packets that match here.")
+@click.option("-d", "d", count=True, help="List the classic program: -d text, -dd C, -ddd numbers.")
+@click.option("--ebpf", is_flag=True, help="List the eBPF that it is translated to.")
+@click.option("--read-ddd", "given", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
+              help="Take a classic program, as tcpdump -ddd (-dd, -d) printed it, for an expression.")  # fmt: skip
+@click.option("-y", "--link-type", type=click.Choice(list(LINK_NAMES), case_sensitive=False), metavar="TYPE",
+              help=f"What packets start with [default: the capture's, or EN10MB]: {', '.join(LINK_NAMES)}.")  # fmt: skip
+@click.option("--netmask", metavar="MASK", help="Of the packets' network, for 'ip broadcast'.")
+@click.option("-s", "--snaplen", type=click.IntRange(1, 0xFFFFFFFF), default=SNAPLEN, metavar="BYTES",
+              help=f"Bytes to keep of a packet that matches [default: {SNAPLEN}].")  # fmt: skip
+@click.option("-O", "--no-optimize", is_flag=True, help="Leave every test in.")
+@json_option
+def filter(
+    expression: tuple[str, ...],
+    pcap: Path | None,
+    out: Path | None,
+    d: int,
+    ebpf: bool,
+    given: Path | None,
+    link_type: str | None,
+    netmask: str | None,
+    snaplen: int,
+    no_optimize: bool,
+    as_json: bool,
+) -> None:
+    """Filter packets by a pcap-filter(7) EXPRESSION, e.g. 'tcp port 443 and not host 10.0.0.1'.
+
+    With --pcap the packets of a capture; -d and --ebpf show the program instead.
+    """
+    if out is not None and (pcap is None or d or ebpf):
+        raise UsageError(Diagnostic("U0302", "--out needs --pcap, and no listing", help="packets come from a capture"))
+    if pcap is None and not d and not ebpf:
+        help = "--pcap IN filters a capture, -d lists the program"
+        raise UsageError(Diagnostic("U0501", "say what to do with the filter", help=help))
+    if given is not None and expression:
+        raise UsageError(Diagnostic("U0502", "--read-ddd takes the place of an expression", help="give one of them"))
+    layer = _layer(link_type, pcap)
+    if given is not None:
+        program = read_classic(_text(given), str(given), layer)
+    else:
+        mask = _netmask(netmask) if netmask is not None else None
+        program = compile_expression(
+            " ".join(expression), link=layer, keep=snaplen, netmask=mask, optimised=not no_optimize
+        )
+    if d or ebpf:
+        _list(program, d, ebpf=ebpf, as_json=as_json)
+        return
+    assert pcap is not None
+    _run(program, pcap, out, as_json=as_json)
+
+
+def _layer(link_type: str | None, pcap: Path | None) -> LinkLayer:
+    if link_type is not None:
+        return LINK_NAMES[link_type.upper()]
+    return (link_layer(pcap) if pcap is not None else None) or LinkLayer.ETHERNET
+
+
+def _netmask(text: str) -> int:
+    try:
+        return int(ipaddress.IPv4Network(f"0.0.0.0/{text}").netmask)
+    except ValueError:
+        raise UsageError(Diagnostic("U0503", f"'{text}' is not a netmask", help="e.g. 255.255.255.0, or 24")) from None
+
+
+def _text(given: Path) -> str:
+    """The listing in a file, or on standard input (``-``)."""
+    if str(given) == "-":
+        data = sys.stdin.buffer.read(_MAX_LISTING + 1)
+    else:
+        with given.open("rb") as file:
+            data = file.read(_MAX_LISTING + 1)
+    if len(data) > _MAX_LISTING:
+        raise InputError(Diagnostic("H0504", f"{given} is longer than any program", help="give tcpdump -ddd's output"))
+    return data.decode("ascii", "replace")
+
+
+def _list(program: ClassicProgram, d: int, *, ebpf: bool, as_json: bool) -> None:
+    translated = translate(program).programs["filter"].function.insns if ebpf else ()
+    lines = [disassemble(insn, slot) for slot, insn in enumerate(translated)]
+    if not as_json:
+        if d:
+            print(LISTINGS[min(d, 3)](program.insns))
+        if ebpf:
+            print("\n".join(lines))
+        return
+    texts = listing(program.insns).split("\n")
+    answer: dict[str, Any] = _described(program)
+    answer["insns"] = [
+        {"code": insn.code, "jt": insn.jt, "jf": insn.jf, "k": insn.k, "text": text[6:].expandtabs().rstrip()}
+        for insn, text in zip(program.insns, texts, strict=True)
+    ]
+    if ebpf:
+        answer["ebpf"] = lines
+    print_json(answer)
+
+
+def _described(program: ClassicProgram) -> dict[str, Any]:
+    names = {layer: name for name, layer in LINK_NAMES.items()}
+    return {"expression": program.expression, "link_type": names[program.link] if program.link is not None else None}
+
+
+def _run(program: ClassicProgram, pcap: Path, out: Path | None, *, as_json: bool) -> None:
+    if not as_json:
+        error_console().print(_ENGINE, style="dim")
+    with packet_progress(as_json) as progress:
+        done = run_filter(program, pcap, out, progress)
+    per_packet = round(done.seconds * 1e9 / done.packets, 1) if done.packets else 0.0
+    if as_json:
+        print_json(
+            _described(program)
+            | {
+                "packets": done.packets,
+                "bytes": done.bytes,
+                "matched": done.matched,
+                "seconds": round(done.seconds, 6),
+                "ns_per_packet": per_packet,
+                "classic_insns": len(program.insns),
+            }
+        )
+        return
+    screen = console()
+    rate = f", {per_packet:g} ns per packet" if done.packets else ""
+    screen.print(f"{done.matched} of {done.packets} packets match ({done.bytes} bytes{rate})")
+    if out is not None:
+        screen.print(f"{done.matched} packets written to {out}")
