@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
+from contextlib import suppress
 from types import TracebackType
 
 from skep.diagnostics import Diagnostic
@@ -60,10 +61,9 @@ class Fd:
 
     def __del__(self) -> None:
         # As sockets do: who drops the last reference gives the descriptor back.
-        try:
+        # At interpreter shutdown modules may be gone already.
+        with suppress(OSError, AttributeError, TypeError):
             self.close()
-        except (OSError, AttributeError, TypeError):
-            pass  # at interpreter shutdown modules are gone
 
     def __enter__(self) -> Fd:
         return self

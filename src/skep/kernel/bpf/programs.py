@@ -70,9 +70,9 @@ def load(request: LoadRequest, log_level: int = 0) -> tuple[Fd, str]:
     Raises:
         BpfCallError: with the whole log of a rejection ("" when the kernel refused before its verifier looked).
     """
-    if not log_level:
+    if not log_level & (LOG_BRANCHES | LOG_ALL):
         try:
-            return _load(request, 0, None), ""
+            return _load_with_log(request, log_level) if log_level else (_load(request, 0, None), "")
         except BpfCallError as first:
             try:
                 fd, _ = _load_with_log(request, LOG_BRANCHES)
