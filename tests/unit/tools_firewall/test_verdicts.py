@@ -12,7 +12,7 @@ import skep
 from skep.tools.firewall import Firewall, parse_rules
 
 from tests.unit.tools_firewall.firewall_model import Model
-from tests.unit.tools_firewall.traffic import frame, rules_text, write_pcap
+from tests.unit.tools_firewall.traffic import frames, rules_text, write_pcap
 
 INTERFACES = {"eth0": 1, "eth1": 2}
 START_US = 1_700_000_000_000_000
@@ -33,14 +33,14 @@ def run(firewall: Firewall, path: Path, text: str, ifindex: int = 1) -> list[tup
     return [(int(d.action), d.reason, d.rule) for d in firewall.decisions()]
 
 
-def compare(firewall: Firewall, text: str, frames: list[bytes], times: list[int], folder: Path, ifindex: int = 1) -> set[str]:
+def compare(firewall: Firewall, text: str, packets: list[bytes], times: list[int], folder: Path, ifindex: int = 1) -> set[str]:
     path = folder / "in.pcap"
-    write_pcap(path, frames, times)
+    write_pcap(path, packets, times)
     got = run(firewall, path, text, ifindex)
     names = {number: name for name, number in INTERFACES.items()}
     model = Model(parse_rules(text), interface=names.get(ifindex, "other"))
-    assert len(got) == len(frames)
-    for number, (data, now, answer) in enumerate(zip(frames, times, got, strict=True)):
+    assert len(got) == len(packets)
+    for number, (data, now, answer) in enumerate(zip(packets, times, got, strict=True)):
         expected = model.judge(data, now * 1000)
         assert answer == expected, f"packet {number}: {data.hex()}\n{text}"
     return {reason for _, reason, _ in got}
@@ -50,27 +50,27 @@ def compare(firewall: Firewall, text: str, frames: list[bytes], times: list[int]
 def test_random_rules_over_random_packets(live: Firewall, tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     text = rules_text(chance, chance.choice([0, 1, 3, 8, 20, 60, 200]))
-    frames = [frame(chance) for _ in range(300)]
+    packets = frames(chance, 300)
     times, now = [], START_US
-    for _ in frames:
+    for _ in packets:
         now += chance.choice([1000, 10_000, 100_000, 3_000_000])
         times.append(now)
-    compare(live, text, frames, times, tmp_path, ifindex=chance.choice([1, 1, 2, 3]))
+    compare(live, text, packets, times, tmp_path, ifindex=chance.choice([1, 1, 2, 3]))
 
 
 def test_the_real_capture(live: Firewall, tmp_path: Path, examples: Path) -> None:
     data, at = (examples / "data" / "real.pcap").read_bytes(), 24
-    frames, times = [], []
+    packets, times = [], []
     while at < len(data):
         seconds, micros, size, _ = struct.unpack_from("<IIII", data, at)
-        frames.append(data[at + 16 : at + 16 + size])
+        packets.append(data[at + 16 : at + 16 + size])
         times.append(seconds * 1_000_000 + micros)
         at += 16 + size
     for seed in range(6):
         chance = random.Random(seed)
-        compare(live, rules_text(chance, 20), frames, times, tmp_path)
+        compare(live, rules_text(chance, 20), packets, times, tmp_path)
     text = "default: deny\nstateful: true\nrules:\n  - allow: {proto: tcp, port: [80, 443, 8000-9000]}\n  - allow: {proto: udp}\n"
-    assert "reply" in compare(live, text, frames, times, tmp_path)
+    assert "reply" in compare(live, text, packets, times, tmp_path)
 
 
 def test_the_random_worlds_reach_everything(live: Firewall, tmp_path: Path) -> None:
@@ -78,8 +78,8 @@ def test_the_random_worlds_reach_everything(live: Firewall, tmp_path: Path) -> N
     reached: set[str] = set()
     for seed in range(100, 125):
         chance = random.Random(seed)
-        frames = [frame(chance) for _ in range(400)]
-        times = [START_US + n * 50_000 for n in range(len(frames))]
-        reached |= compare(live, rules_text(chance, chance.choice([5, 15])), frames, times, tmp_path)
-    wanted = {"rule", "default", "reply", "related", "non_ip", "ndp", "over_rate", "later_fragment", "unknown_fragment"}
+        packets = frames(chance, 400)
+        times = [START_US + n * 50_000 for n in range(len(packets))]
+        reached |= compare(live, rules_text(chance, chance.choice([5, 15])), packets, times, tmp_path)
+    wanted = {"related", "rule", "default", "reply", "related", "non_ip", "ndp", "over_rate", "later_fragment", "unknown_fragment"}
     assert wanted | {"fragment", "malformed"} <= reached

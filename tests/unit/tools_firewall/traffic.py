@@ -69,7 +69,9 @@ def address(text: str) -> bytes:
     return ipaddress.ip_address(text).packed
 
 
-def transport(chance: random.Random, version: int, protocol: int, ports: tuple[int, int]) -> bytes:
+def transport(
+    chance: random.Random, version: int, protocol: int, ports: tuple[int, int], recent: bytes | None
+) -> bytes:
     tail = chance.randbytes(chance.choice([0, 4, 8, 24]))
     if protocol == 6:
         flags = chance.choice([2, 2, 18, 16, 16, 24, 17, 4, 20, 1, 0, 3, 6])
@@ -86,18 +88,20 @@ def transport(chance: random.Random, version: int, protocol: int, ports: tuple[i
         return tail
     head = struct.pack(">BBHHH", kind, chance.choice([0, 0, 1]), 0, chance.choice([0, 7, 8]), 1)
     is_error = kind in ((3, 11) if version == 4 else (1, 2))
-    return head + (packet(chance, version, plain=True)[:60] if is_error else tail)
+    return head + (recent[:68] if is_error and recent else tail)
 
 
-def packet(chance: random.Random, version: int, plain: bool = False) -> bytes:
-    """An IP packet."""
+def packet(chance: random.Random, version: int, recent: bytes | None = None) -> bytes:
+    """An IP packet; an ICMP error is about ``recent``, and goes to who sent that."""
     hosts = V4 if version == 4 else V6
     source, destination = address(chance.choice(hosts)), address(chance.choice(hosts))
     protocol = chance.choice([6, 6, 6, 17, 17, 1 if version == 4 else 58, 1 if version == 4 else 58, 132, 136, 33, 47])
     ports = (chance.choice(PORTS), chance.choice(PORTS))
-    body = transport(chance, version, protocol, ports) if not plain else struct.pack(">HHII", *ports, 0, 0)
+    body = transport(chance, version, protocol, ports, recent)
+    if recent and len(body) > 40 and protocol in (1, 58) and chance.random() < 0.8:
+        destination = recent[12:16] if version == 4 else recent[8:24]
     fragment, more = 0, 0
-    if not plain and chance.random() < 0.15:
+    if chance.random() < 0.15:
         fragment, more = chance.choice([(0, 1), (0, 1), (3, 0), (3, 1), (1, 0), (8191, 0)])
         body = (body + bytes(64))[:40] if more and chance.random() < 0.9 else body
     number = chance.choice([1, 2])
@@ -124,10 +128,17 @@ def packet(chance: random.Random, version: int, plain: bool = False) -> bytes:
     return struct.pack(">IHBB", 6 << 28, len(data), kinds[0], hops) + source + destination + data
 
 
-def frame(chance: random.Random) -> bytes:
+def frames(chance: random.Random, count: int) -> list[bytes]:
+    """Ethernet frames of one world: later ones may speak of earlier ones."""
+    recent: dict[int, list[bytes]] = {4: [], 6: []}
+    return [frame(chance, recent) for _ in range(count)]
+
+
+def frame(chance: random.Random, recent: dict[int, list[bytes]]) -> bytes:
     """An Ethernet frame: mostly whole, sometimes tagged, padded, cut or mutated."""
     version = chance.choice([4, 4, 6])
-    data = packet(chance, version)
+    data = packet(chance, version, chance.choice(recent[version][-5:]) if recent[version] else None)
+    recent[version].append(data)
     kind = 0x0800 if version == 4 else 0x86DD
     if chance.random() < 0.03:
         kind, data = 0x0806, bytes(28)

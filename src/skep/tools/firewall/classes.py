@@ -22,6 +22,7 @@ from math import prod
 
 from skep.diagnostics import Diagnostic, Span
 from skep.errors import UnsupportedError
+from skep.tools.firewall.pauses import without_collection
 from skep.tools.firewall.rules import Rule, RuleSet
 from skep.tools.firewall.spaces import Dimension, Signature, Space, make_spaces
 
@@ -66,6 +67,11 @@ def compile_rules(rules: RuleSet) -> Compiled:
     Raises:
         UnsupportedError: F0201: the rules overlap in too many ways; F0202: too many different ports.
     """
+    with without_collection():
+        return _compile(rules)
+
+
+def _compile(rules: RuleSet) -> Compiled:
     spaces = make_spaces(rules.rules)
     catch_all = NO_RULE
     singles = tuple([NO_RULE] * len(space.signatures) for space in spaces)

@@ -136,6 +136,7 @@ class Firewall:
         )
         self.rules = rules
         self._images: list[Image | None] = [None, None]
+        self._used: set[int] = set()  # slots that have counted
         self._carried: list[Count] = []
         self._live: dict[Network, Action] = {}
         try:
@@ -179,8 +180,10 @@ class Firewall:
     def _write(self, image: Image) -> None:
         for name, entries in image.entries.items():
             write(self._handle(name), entries)
-        zero = bytes(len(self._handle("counters").lookup(layout.U32.pack(0)) or b""))
-        write(self._handle("counters"), dict.fromkeys(image.of("rules"), zero))
+        if image.slot in self._used:  # a fresh map is zero
+            zero = bytes(len(self._handle("counters").lookup(layout.U32.pack(0)) or b""))
+            write(self._handle("counters"), dict.fromkeys(image.of("rules"), zero))
+        self._used.add(image.slot)
 
     def _switch(self, slot: int, image: Image, rules: RuleSet, carried: list[Count]) -> None:
         """One aligned write of 8 bytes puts a slot in force; its old contents go when the slot is needed again."""

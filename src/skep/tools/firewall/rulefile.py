@@ -11,6 +11,7 @@ from skep.diagnostics import Diagnostic, Span
 from skep.errors import InputError
 from skep.tools.firewall import words
 from skep.tools.firewall.names import WITH_PORTS, protocol_name
+from skep.tools.firewall.pauses import without_collection
 from skep.tools.firewall.rules import (
     TIMEOUTS,
     Action,
@@ -57,7 +58,8 @@ def read_rules(path: Path) -> RuleSet:
 
 def parse_rules(text: str, file: str = "<rules>") -> RuleSet:
     """Understand the text of a rule file; as :func:`read_rules`."""
-    return _Reader(file, text).read(read_yaml(text, file))
+    with without_collection():
+        return _Reader(file, text).read(read_yaml(text, file))
 
 
 class _Reader:

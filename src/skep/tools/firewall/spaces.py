@@ -81,7 +81,7 @@ def _networks(asked: Sequence[tuple[Network, ...] | None]) -> Space:
             owners[network].append(number)
     # In this order every network comes after those that contain it.
     open_networks: list[tuple[Network, Signature]] = []
-    for network in sorted(owners):
+    for network in sorted(owners, key=lambda each: (each.family, each.address, each.length)):
         while open_networks and not open_networks[-1][0].contains(network):
             open_networks.pop()
         own = owners[network]
