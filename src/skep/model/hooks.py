@@ -314,14 +314,17 @@ class SkReuseport:
 
 @dataclass(frozen=True, slots=True)
 class SkMsg:
-    """Messages that the sockets of a sockmap or sockhash send (4.17; link 6.10)."""
+    """Messages that the sockets of a sockmap or sockhash send (4.17; link 6.10).
+
+    Sockets keep the program that was there when they came into the map: a replacement holds for those that follow.
+    """
 
     map: OpenThing
 
 
 @dataclass(frozen=True, slots=True)
 class SkSkb:
-    """Data that the sockets of a sockmap or sockhash receive (4.14; link 6.10).
+    """Data that the sockets of a sockmap or sockhash receive (4.14; link 6.10); programs as for :class:`SkMsg`.
 
     Attributes:
         attach_type: ``sk_skb_stream_parser``, ``sk_skb_stream_verdict``, ``sk_skb_verdict``; None: as the section says.
