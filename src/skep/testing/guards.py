@@ -1,9 +1,8 @@
 """The verifier watched while a program really runs: what it says about registers and stack must hold, every step.
 
-Two guards. :class:`Companion` takes the path that the run takes, one abstract step for each concrete one, with no
-pruning: the state must hold what the machine holds (each transfer function is sound). :class:`Invariants` are the
-states that the real exploration saw: of one of those at each place, everything that a proof relied on must hold (pruning
-is sound).
+Two guards. :class:`Companion` takes the path that the run takes, one abstract step for each concrete one, without
+pruning: the state must hold what the machine holds (transfer is sound). :class:`Invariants` are the states that the
+exploration saw: in one of those at each place, all that a proof relied on must hold (pruning is sound).
 """
 
 from __future__ import annotations
