@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,8 @@ def main(words: Sequence[str] | None = None) -> int:
     options = _options(words)
     cache = packages.cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
+    # Ended from outside, we still end our guest.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with _alone(cache):
         return _run(options, cache)
 

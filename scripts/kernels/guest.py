@@ -8,6 +8,7 @@ every start of the compiler reads its 180 MB again.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import pty
 import select
@@ -15,6 +16,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -43,6 +45,7 @@ class Boot:
         work: the folder that host and guest write; console.log and the guest's script come here.
         command: runs in ``folder`` as root.
         cached: folders of the host that are read much.
+        copied: folders of which the guest gets a copy in memory, in the same place, to write to.
         quiet_seconds: without a sign of life for so long, the guest is ended.
     """
 
@@ -53,6 +56,7 @@ class Boot:
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     cached: Sequence[Path] = ()
+    copied: Sequence[Path] = ()
     quiet_seconds: float = 300
     limit_seconds: float = 1800
 
@@ -108,7 +112,11 @@ def guest_script(boot: Boot) -> str:
         f"if mount -t 9p -o ro,trans=virtio,version=9p2000.L,cache=loose,msize=512000 {_TAG} /run/skep-host; then",
         *(f"  mount --bind /run/skep-host{q(str(path))} {q(str(path))}" for path in boot.cached),
         "fi",
-        # The sanest limits for maps and file descriptors; Linux before 5.11 charges maps to memlock.
+        *(
+            f"cp -r {q(str(path))} /tmp/skep-copy-{number} && mount --bind /tmp/skep-copy-{number} {q(str(path))}"
+            for number, path in enumerate(boot.copied)
+        ),
+        # Linux before 5.11 charges maps to memlock.
         "ulimit -l unlimited; ulimit -n 65536",
         f"export HOME=/root PATH={q(os.environ.get('PATH', '') + ':/usr/sbin:/sbin')}",
         *(f"export {name}={q(value)}" for name, value in boot.environment.items()),
@@ -140,6 +148,8 @@ def _start(boot: Boot, script: Path, private: Path) -> tuple[subprocess.Popen[by
             stderr=theirs,
             cwd=private,
             start_new_session=True,
+            # A terminal of its own: should we be killed, it hangs up, and QEMU with it.
+            preexec_fn=_take_terminal,
             env=os.environ
             | {
                 "PATH": f"{boot.virtme}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin",
@@ -154,6 +164,10 @@ def _start(boot: Boot, script: Path, private: Path) -> tuple[subprocess.Popen[by
     finally:
         os.close(theirs)
     return process, ours
+
+
+def _take_terminal() -> None:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def _watch(

@@ -69,7 +69,29 @@ class Recorder:
             os.fsync(file.fileno())
 
 
+def build_with(path: Path) -> None:
+    """Let ``skep.compile`` make vmlinux.h from a file's types instead of the running kernel's.
+
+    So objects are built on one kernel and run on another, as CO-RE is meant to be used; and in an emulated guest, where
+    clang over a whole vmlinux.h takes a minute, they come from the cache that the live kernel's run has filled.
+    """
+    from skep import api
+
+    names = vars(api)
+    compile_c, types = names["compile_c"], path.read_bytes()
+
+    def compile_with(*words: Any, **named: Any) -> bytes:
+        if named.get("btf") is api.host_btf:
+            named["btf"] = types
+        elf: bytes = compile_c(*words, **named)
+        return elf
+
+    names["compile_c"] = compile_with
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    if path := os.environ.get("SKEP_BUILT_WITH"):
+        build_with(Path(path))
     if path := os.environ.get("SKEP_RESULTS"):
         config.pluginmanager.register(Recorder(Path(path)), "skep-results")
 

@@ -95,15 +95,16 @@ def run_on(kernel: Kernel, virtme: Path, files: Sequence[str], work: Path, limit
     path = work / "results.jsonl"
     path.touch()
     compiled = work.parent / "compiled"
-    cache = "/tmp/skep-compiled"
-    command = ["sh", "-c", f'cp -r "$0" {cache} 2>/dev/null; exec "$@"', str(compiled), *pytest_command(files)]
-    environment = _environment(path, Path(cache)) | {
+    compiled.mkdir(exist_ok=True)
+    environment = _environment(path, compiled) | {
         "SKEP_EXPECT_KERNEL": "1",
         "SKEP_KERNEL_ROW": kernel.release,
         "SKEP_KERNEL_CONFIG": str(kernel.config),
         "SKEP_SLOW": "1",
         "HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis",
     }
+    if types := _save_types(work.parent):
+        environment["SKEP_BUILT_WITH"] = str(types)
     own = {name: value for name, value in environment.items() if os.environ.get(name) != value}
     deadline = time.monotonic() + limit_seconds
     trouble = ""
@@ -115,9 +116,10 @@ def run_on(kernel: Kernel, virtme: Path, files: Sequence[str], work: Path, limit
                 virtme=virtme,
                 work=work,
                 folder=ROOT,
-                command=command,
+                command=pytest_command(files),
                 environment=own,
                 cached=_cached_folders(work),
+                copied=[compiled],
                 quiet_seconds=quiet,
                 limit_seconds=max(1.0, deadline - time.monotonic()),
             ),
@@ -151,6 +153,17 @@ def _environment(path: Path | None = None, cache: Path | None = None) -> dict[st
     if cache:
         extra |= {"SKEP_CACHE": str(cache)}
     return os.environ | extra
+
+
+def _save_types(folder: Path) -> Path | None:
+    """The running kernel's types, for guests to compile with: the live run has compiled with them already."""
+    try:
+        data = Path("/sys/kernel/btf/vmlinux").read_bytes()
+    except OSError:
+        return None
+    path = folder / "built-with.btf"
+    path.write_bytes(data)
+    return path
 
 
 def _cached_folders(work: Path) -> list[Path]:

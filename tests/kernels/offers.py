@@ -335,7 +335,7 @@ OFFERS: Final[tuple[Offer, ...]] = (
     Offer("fentry", (5, 5), _trampoline(ProgType.TRACING, AttachType.TRACE_FENTRY, FUNCTION), _TRAMPOLINES),
     Offer("fexit", (5, 5), _trampoline(ProgType.TRACING, AttachType.TRACE_FEXIT, FUNCTION), _TRAMPOLINES),
     Offer("fmod_ret", (5, 7), _trampoline(
-        ProgType.TRACING, AttachType.MODIFY_RETURN, "bpf_modify_return_test"
+        ProgType.TRACING, AttachType.MODIFY_RETURN, "security_task_setnice"
     ), _TRAMPOLINES),
     Offer("lsm", (5, 7), _trampoline(ProgType.LSM, AttachType.LSM_MAC, "bpf_lsm_task_setnice"), _LSM),
     Offer("lsm_cgroup", (6, 0), _on_cgroup(
