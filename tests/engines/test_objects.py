@@ -80,6 +80,23 @@ def test_per_cpu_values(spec: ObjectSpec, engine: str) -> None:
         assert set(live.maps["cpus"][1]) == {7}
 
 
+def test_columns_for_numpy(spec: ObjectSpec, engine: str) -> None:
+    pytest.importorskip("numpy")
+    with skep.load(spec, engine=engine, programs=["count", "per_cpu"]) as live:
+        hits, cpus = live.maps["hits"], live.maps["cpus"]
+        hits.update_all({key: {"packets": key, "bytes": 2 * key} for key in range(100)})
+        keys, values = hits.to_numpy()
+        assert sorted(keys.tolist()) == list(range(100))
+        assert (values["bytes"] == 2 * keys).all()
+        cpus[1] = range(len(cpus[1]))
+        keys, values = cpus.to_numpy()
+        assert keys.tolist() == [0, 1]
+        assert values.tolist() == [cpus[0], cpus[1]]
+        for key in range(100):
+            del hits[key]
+        assert [len(column) for column in hits.to_numpy()] == [0, 0]
+
+
 def test_queue_and_stack(spec: ObjectSpec, engine: str) -> None:
     with skep.load(spec, engine=engine, programs=["push"]) as live:
         live.programs["push"].run(PACKET, repeat=3)

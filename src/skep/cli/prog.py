@@ -89,7 +89,9 @@ class listing_errors:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, BpfCallError):
-            raise EngineError(not_permitted(f"the {self.what} of this kernel cannot be listed", None)) from None
+            raise EngineError(
+                not_permitted(f"the {self.what} of this kernel cannot be listed", None, administer=True)
+            ) from None
 
 
 def program_lines(facts: ProgramFacts, holders: Sequence[Owner], paths: Sequence[str]) -> list[str]:
@@ -230,7 +232,7 @@ def tracelog(words: tuple[str, ...]) -> None:
         return
     path = next((name for name in _TRACE_PIPES if os.path.exists(name)), None)
     if path is None:
-        why = ("no tracefs is mounted, or no CONFIG_TRACING",)
+        why = ("no tracefs is mounted, the kernel has no CONFIG_TRACING, or only root may look",)
         help = "mount -t tracefs nodev /sys/kernel/tracing"
         raise EngineError(Diagnostic("E0245", "the kernel's trace log is not there", why=why, help=help))
     with open(path, errors="replace") as lines:

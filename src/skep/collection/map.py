@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from skep.abi.map_types import MapType
 from skep.btf.types import Datasec, Struct, Typedef, Union
 from skep.btf.values import codec as btf_codec
 from skep.collection.codecs import Codec, codec_for
+from skep.collection.dtypes import dtype_of, require_numpy
 from skep.collection.events import Events, PolledSource
 from skep.diagnostics import Diagnostic
 from skep.engine import ANY, Batched, Bulk, MapHandle, PagedSource, Pinnable, Poppable, RecordSink, RecordSource
 from skep.errors import ClosedError, InternalError, MapError, UsageError
 from skep.model.maps import MapSpec
+
+if TYPE_CHECKING:
+    import numpy as np
 
 ENOENT, EINVAL = 2, 22
 
@@ -169,6 +173,45 @@ class MappingMap(Map, MutableMapping[Any, Any]):
             handle.update(key, value, flags)
         return len(encoded)
 
+    def to_numpy(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """All elements as two NumPy arrays, keys and values, in columns: for maps of millions of elements.
+
+        Structs become structured arrays; per-CPU values have one row for each element, one column for each CPU. What
+        BTF does not describe is bytes (dtype V).
+
+        Raises:
+            UnsupportedError: U0401 NumPy is not installed, U0402 a type that it does not have.
+        """
+        numpy = require_numpy()
+        handle = self.handle
+        blocks: Iterable[tuple[int, bytes, bytes]]
+        if isinstance(handle, Bulk):
+            blocks = handle.batches()
+        elif isinstance(handle, Batched):
+            blocks = ((1, key, value) for key, value in handle.items())
+        else:
+            found = ((key, handle.lookup(key)) for key in self._raw_keys())
+            blocks = ((1, key, value) for key, value in found if value is not None)
+        keys, values = bytearray(), bytearray()
+        for _, some_keys, some_values in blocks:
+            keys += some_keys
+            values += some_values
+        columns = numpy.frombuffer(keys, self._dtype(self.spec.key_type, self.spec.key_size))
+        return columns, self._value_column(numpy, values, len(columns))
+
+    def _dtype(self, type_id: int, size: int) -> np.dtype[Any]:
+        btf = self.spec.btf
+        if btf is not None and type_id:
+            found = dtype_of(btf, type_id)
+            if found.itemsize == size:
+                return found
+        return require_numpy().dtype(f"V{size}")  # type: ignore[no-any-return]
+
+    def _value_column(self, numpy: Any, values: bytearray, count: int) -> np.ndarray[Any, Any]:
+        dtype = self._dtype(self.spec.value_type, self.spec.value_size)
+        stride = len(values) // count if count else self.spec.value_size
+        return numpy.ndarray((count,), dtype, values, strides=(stride,))  # type: ignore[no-any-return]
+
     def delete_all(self, keys: Iterable[Any]) -> int:
         """Remove many keys, in few system calls where the engine can; how many were there."""
         encoded = [self._key.encode(key) for key in keys]
@@ -245,6 +288,12 @@ class PerCpuMap(MappingMap):
     def _decode(self, raw: bytes) -> list[Any]:
         size, stride = self._value.size, _round_up(self._value.size, 8)
         return [self._value.decode(raw[at : at + size]) for at in range(0, len(raw), stride)]
+
+    def _value_column(self, numpy: Any, values: bytearray, count: int) -> np.ndarray[Any, Any]:
+        dtype = self._dtype(self.spec.value_type, self.spec.value_size)
+        step = _round_up(self._value.size, 8)
+        cpus = len(values) // count // step if count else 0
+        return numpy.ndarray((count, cpus), dtype, values, strides=(cpus * step, step))  # type: ignore[no-any-return]
 
     def _encode(self, value: Any) -> bytes:
         items = list(value)

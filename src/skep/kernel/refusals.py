@@ -52,11 +52,16 @@ def _release(version: Version) -> str:
     return f"{version[0]}.{version[1]}"
 
 
-def missing_capabilities(prog_type: ProgType | None) -> list[str]:
-    """The capabilities that this process lacks: for a program of this type, or (None) for maps and BTF."""
+def missing_capabilities(prog_type: ProgType | None, *, administer: bool = False) -> list[str]:
+    """The capabilities that this process lacks: for a program of this type, or (None) for maps and BTF.
+
+    ``administer``: to list and open what others made, only CAP_SYS_ADMIN counts.
+    """
     held = host.capabilities()
     if "CAP_SYS_ADMIN" in held:
         return []
+    if administer:
+        return ["CAP_SYS_ADMIN"]
     if host.kernel_version()[:2] < _CAP_BPF:
         return ["CAP_SYS_ADMIN"]
     wanted = ["CAP_BPF"]
@@ -67,9 +72,11 @@ def missing_capabilities(prog_type: ProgType | None) -> list[str]:
     return [name for name in wanted if name not in held]
 
 
-def not_permitted(what: str, prog_type: ProgType | None, program: str | None = None, why: str = "") -> Diagnostic:
+def not_permitted(
+    what: str, prog_type: ProgType | None, program: str | None = None, why: str = "", *, administer: bool = False
+) -> Diagnostic:
     """EPERM: E0220 a capability is missing, E0221 the memory limit of old kernels, E0222 a policy."""
-    missing = missing_capabilities(prog_type)
+    missing = missing_capabilities(prog_type, administer=administer)
     if missing:
         names = " and ".join(missing)
         advice = f"run as root, or give the process {names}  (setcap or capsh; in containers --cap-add)"

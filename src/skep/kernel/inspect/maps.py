@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from skep.kernel.inspect.owners import Owner, memlock_of
 from skep.kernel.maps.handle import KernelMap
 from skep.kernel.maps.kinds import handle_for
 from skep.kernel.prepare import read_types_by_id
+from skep.kernel.refusals import not_permitted
 from skep.model.maps import MapSpec
 
 
@@ -69,6 +71,8 @@ def open_map(number: int) -> Fd:
     try:
         return objects.open_id(Kind.MAP, number)
     except BpfCallError as error:
+        if error.number == errno.EPERM:
+            raise EngineError(not_permitted(f"map {number} cannot be opened", None, administer=True)) from None
         raise EngineError(
             Diagnostic("E0241", f"there is no map with id {number}: {error.reason}", help="skep map show lists all")
         ) from None

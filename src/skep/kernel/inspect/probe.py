@@ -9,11 +9,13 @@ from skep.abi.helpers import HELPERS
 from skep.abi.map_types import MapType
 from skep.abi.names import name_of
 from skep.abi.prog_types import AttachType, ProgType
+from skep.errors import EngineError
 from skep.kernel import host, probes
 from skep.kernel.bpf import programs
 from skep.kernel.bpf.call import BpfCallError
 from skep.kernel.bpf.programs import LoadRequest
 from skep.kernel.memlock import with_memory
+from skep.kernel.refusals import not_permitted
 from skep.kernel.target import kernel_types
 from skep.kernel.target_file import kernel_helpers
 
@@ -42,14 +44,20 @@ def probe_kernel(*, helpers: bool = False) -> dict[str, Any]:
     """Everything, in bpftool's shape: ``system_config syscall_config program_types map_types [helpers] misc skep``.
 
     ``helpers``: ask for each helper in each program type, some thousand loads.
+
+    Raises:
+        EngineError: E022x, this process may not load programs.
     """
+    if not programs.is_allowed():
+        # Without rights every answer would be no, whatever the kernel can do.
+        raise EngineError(not_permitted("this kernel cannot be probed", None))
     config = host.read_kconfig()
     kinds = [t for t in ProgType if t is not ProgType.UNSPEC]
     have = {t: probes.has_prog_type(t) for t in kinds}
     answer: dict[str, Any] = {
         "system_config": {name: _number(host.read_setting(path)) for name, path in _SETTINGS.items()}
         | {name: config.get(name) for name in _CONFIG},
-        "syscall_config": {"have_bpf_syscall": programs.is_allowed()},
+        "syscall_config": {"have_bpf_syscall": True},
         "program_types": {f"have_{name_of(t)}_prog_type": found for t, found in have.items()},
         "map_types": {
             f"have_{name_of(t)}_map_type": probes.has_map_type(t) for t in MapType if t is not MapType.UNSPEC

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from skep.kernel.bpf.objects import Kind
 from skep.kernel.fd import Fd
 from skep.kernel.inspect.owners import Owner, memlock_of
 from skep.kernel.prepare import read_types_by_id
+from skep.kernel.refusals import not_permitted
 
 _NAME_LIMIT: Final = 15
 _COLUMN_BITS: Final = 10
@@ -93,6 +95,8 @@ def open_program(number: int) -> Fd:
     try:
         return objects.open_id(Kind.PROGRAM, number)
     except BpfCallError as error:
+        if error.number == errno.EPERM:
+            raise EngineError(not_permitted(f"program {number} cannot be opened", None, administer=True)) from None
         raise EngineError(
             Diagnostic(
                 "E0241", f"there is no program with id {number}: {error.reason}", help="skep prog show lists all"
