@@ -25,7 +25,7 @@ from skep.verifier.options import Options
 from skep.vm.engine import VmEngine
 from skep.vm.target import vm_target
 
-ENGINES = ("vm", "kernel")
+ENGINES = ("vm", "interpreter", "kernel")
 ELF_MAGIC = b"\x7fELF"
 C_SUFFIXES = (".c", ".h")
 
@@ -97,7 +97,8 @@ def load(
 
     Args:
         spec: from :func:`compile` or :func:`open_object`.
-        engine: ``vm`` (this process), ``kernel`` (the running Linux), or an engine of your own making.
+        engine: ``vm`` (native code in this process), ``interpreter`` (the same, slowly, with every access checked),
+            ``kernel`` (the running Linux), or an engine of your own making.
         programs: names of the programs to load; default: all that are not marked ``SEC("?...")``.
         variables: values for global variables, set before loading; constants in ``.rodata`` are known to the verifier.
         options: limits for the verifier.
@@ -185,9 +186,9 @@ def make_engine(name: str, spec: ObjectSpec, target: Target | None = None) -> En
         UsageError: U0101 there is no such engine.
     """
     _check_engine_name(name)
-    if name == "vm":
-        return VmEngine(target or default_target(spec))
-    return KernelEngine(target or default_target(spec, "kernel"))
+    if name == "kernel":
+        return KernelEngine(target or default_target(spec, "kernel"))
+    return VmEngine(target or default_target(spec), interpret=name == "interpreter")
 
 
 def _check_engine_name(name: str) -> None:

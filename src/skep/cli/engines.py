@@ -19,7 +19,7 @@ def engine_option(function: F) -> F:
         type=click.Choice(ENGINES),
         default="vm",
         show_default=True,
-        help="Where: in this process, or in the running Linux.",
+        help="In this process, native or with every access checked; or in the running Linux.",
     )(function)
 
 

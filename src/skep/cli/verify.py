@@ -57,7 +57,7 @@ def verify(
     spec = with_type(open_object(file), names, prog_type)
     print_notes(spec, as_json=as_json)
     target = read_target(target_file) if target_file is not None else default_target(spec, engine)
-    one = verify_one if engine == "vm" else ask_kernel
+    one = ask_kernel if engine == "kernel" else verify_one
     rows = [one(spec, name, target) for name in _chosen(spec, names)]
     if as_json:
         print_json([row | {"diagnostics": [d.to_json() for d in row["diagnostics"]]} for row in rows])

@@ -240,3 +240,11 @@ def test_watching_and_closing() -> None:
     program.close()
     with pytest.raises(ClosedError):
         program.run(PACKET)
+
+
+def test_it_is_an_engine_by_name() -> None:
+    spec = make_object("r0 = 2\nexit")
+    with load(spec, engine="interpreter") as live:
+        program = live.programs["program"]
+        assert isinstance(program.handle, InterpretedProgram)
+        assert program.run(PACKET).retval == 2
