@@ -103,8 +103,11 @@ class LinkHandle(Protocol):
 class PacketSource(Protocol):
     """A link whose events must be driven, such as a capture file."""
 
-    def run(self, progress: Callable[[int, int], None] | None = None) -> PacketRun:
-        """Run the program on every packet. ``progress`` is told (bytes done, bytes in all; 0 if not known)."""
+    def run(self, progress: Callable[[int, int], None] | None = None, passed: int | None = None) -> PacketRun:
+        """Run the program on every packet, or until ``passed`` packets have passed.
+
+        ``progress`` is told (bytes done, bytes in all; 0 if not known).
+        """
 
 
 @runtime_checkable

@@ -17,6 +17,7 @@ from skep import hooks
 from skep.api import load, open_object
 from skep.cli.attach import Options, run_attached
 from skep.cli.engines import engine_option, verbose_option
+from skep.cli.live import LiveOptions, live_options, run_live
 from skep.cli.output import console, error_console, json_option, json_value, print_json, print_notes
 from skep.cli.stream import Wanted, stream_options
 from skep.cli.types import type_option, with_type
@@ -31,6 +32,7 @@ from skep.model.auto_attach import attaches_itself
 from skep.model.objects import ObjectSpec
 
 REFRESH_SECONDS = 0.1
+_LIVE_COUNTS = {"lost": "lost: the ring was full", "sent": "sent", "not_sent": "could not be sent"}
 SHOWN_ELEMENTS = 20  # of a map, in text; JSON has all
 
 
@@ -43,6 +45,7 @@ SHOWN_ELEMENTS = 20  # of a map, in text; JSON has all
 @click.option("--ctx", type=click.Path(path_type=Path), help="Run once on the context in this file.")
 @click.option("--map", "fills", multiple=True, metavar="NAME=FILE", help='Fill a map from JSON: [{"key":, "value":}].')
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a global variable before loading.")
+@live_options
 @stream_options
 @engine_option
 @verbose_option
@@ -64,8 +67,11 @@ def run(
     verbose: bool,
     prog_type: str | None,
     as_json: bool,
+    **live_words: Any,
 ) -> None:
     """Run a program of FILE over the packets of a capture, and show its verdicts and maps.
+
+    With --iface or --tap: over live packets, on the vm engine, until --count, --duration or Ctrl-C.
 
     With --data or --ctx instead of --pcap: run it once on that input. With --engine kernel that is a test run in the
     running Linux (root).
@@ -73,7 +79,8 @@ def run(
     Without any input: attach the programs whose sections say where (tracepoints, probes, ...) in the running Linux, and
     print the events that they send, as a table or (--json) as JSON lines, until Ctrl-C.
     """
-    if pcap is None and data is None and ctx is None:
+    source = LiveOptions(**live_words)
+    if pcap is None and data is None and ctx is None and not source.is_given:
         spec = with_type(open_object(file), [name] if name else [], prog_type)
         if any(attaches_itself(program.section) for program in spec.programs.values()):
             print_notes(spec, as_json=as_json)
@@ -83,13 +90,17 @@ def run(
                 fill_maps(live, elements)
                 run_attached(live, Options(), Wanted(type_name, count, seconds), as_json=as_json)
             return
-    if (pcap is None) == (data is None and ctx is None):
+    if (pcap is not None) + (data is not None or ctx is not None) + source.is_given != 1:
         raise UsageError(
-            Diagnostic("U0301", "say what to run on: --pcap, or --data and --ctx", help="e.g. --pcap in.pcap")
+            Diagnostic("U0301", "say what to run on: --pcap, --iface, or --data and --ctx", help="e.g. --pcap in.pcap")
         )
-    if out is not None and pcap is None:
-        raise UsageError(Diagnostic("U0302", "--out needs --pcap", help="packets come from a capture"))
-    if engine != "vm" and pcap is not None:
+    if out is not None and pcap is None and not source.is_given:
+        raise UsageError(Diagnostic("U0302", "--out needs --pcap or --iface", help="packets come from a capture"))
+    if engine == "kernel" and source.is_given:
+        raise UsageError(
+            Diagnostic("U0311", "--iface and --tap are hooks of the vm engine", help="in Linux: skep attach --iface")
+        )
+    if engine == "kernel" and pcap is not None:
         raise UsageError(
             Diagnostic(
                 "U0309",
@@ -105,7 +116,9 @@ def run(
     with load(spec, engine=engine, programs=programs, variables=parse_settings(spec, settings)) as live:
         fill_maps(live, elements)
         program = live.programs[name]
-        if pcap is not None:
+        if source.is_given:
+            _, result = run_live(program, source.hook(out), count=count, seconds=seconds, quiet=as_json)
+        elif pcap is not None:
             result = _run_capture(program, hooks.Pcap(pcap, out=out), quiet=as_json)
         else:
             result = _run_once(program, data, ctx)
@@ -194,13 +207,16 @@ def _print_result(result: dict[str, Any], out: Path | None) -> None:
     if "retval" in result:
         screen.print(f"{result['program']}: returned {result['retval']} in {result['seconds'] * 1e9:.0f} ns")
         return
-    rate = f", {result['ns_per_packet']:g} ns per packet" if result["packets"] else ""
+    rate = f", {result['ns_per_packet']:g} ns per packet" if result.get("ns_per_packet") else ""
     screen.print(f"{result['program']}: {result['packets']} packets, {result['bytes']} bytes{rate}")
     table = Table("verdict", box=None, pad_edge=False)
     table.add_column("packets", justify="right")
     for verdict, count in result["verdicts"].items():
         table.add_row(verdict, str(count))
     screen.print(table)
+    for name, meaning in _LIVE_COUNTS.items():
+        if result.get(name):
+            screen.print(f"{result[name]} packets {meaning}")
     if out is not None:
         screen.print(f"{result['passed']} packets written to {out}")
 

@@ -38,8 +38,8 @@ class Wanted:
 def stream_options(function: F) -> F:
     """The options ``--event``, ``--count`` and ``--seconds``."""
     for option in (
-        click.option("--seconds", type=float, default=0, help="Print events for so long [default: until Ctrl-C]."),
-        click.option("--count", type=int, default=0, help="Stop after so many events."),
+        click.option("--seconds", "--duration", type=float, default=0, help="Stop after so long [default: at Ctrl-C]."),
+        click.option("--count", type=int, default=0, help="Stop after so many events or packets."),
         click.option("--event", "type_name", metavar="STRUCT", help="Type of the events that programs send."),
     ):
         function = option(function)

@@ -61,7 +61,7 @@ class Link:
             progress: told (bytes done, bytes in all; 0 if not known) now and then; (packets, 0) for live hooks.
             duration: seconds (live hooks).
             packets: that the program sees (live hooks).
-            passed: packets that pass (live hooks).
+            passed: packets that pass.
 
         Raises:
             CaptureError: the capture is broken; no output file is left.
@@ -72,9 +72,9 @@ class Link:
             return handle.run_live(progress, duration=duration, packets=packets, passed=passed)
         if not isinstance(handle, PacketSource):
             raise UsageError(Diagnostic("U0202", f"{self.hook} runs by itself", help="only captures are run"))
-        if duration is not None or packets is not None or passed is not None:
-            raise UsageError(Diagnostic("U0208", "a capture is run to its end", help="limits are for live hooks"))
-        return handle.run(progress)
+        if duration is not None or packets is not None:
+            raise UsageError(Diagnostic("U0208", "a capture has no such limit", help="limit the packets that pass"))
+        return handle.run(progress) if passed is None else handle.run(progress, passed)
 
     def stop(self) -> None:
         """End the run of a live hook, from another thread or a signal handler; run() then returns as usual."""

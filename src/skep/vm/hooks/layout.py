@@ -88,4 +88,5 @@ class Job(ctypes.Structure):
         ("verdicts", _U64 * 17),
         ("more", _U64),
         ("others", Other * 32),
+        ("limit", _U64),
     )

@@ -22,7 +22,7 @@ from skep.vm.runtime import Run
 _MAX_PACKET, _SKB_MAX = 262144, 65536
 _WORK = 1024 + _MAX_PACKET + 2 * _SKB_MAX + 4096  # headroom, packet, growth (run_capture() in native/loops.c)
 _TAIL_CALL = 12
-_FLUSH = 2
+_FLUSH, _ENOUGH = 2, 3
 
 Progress = Callable[[int, int], None]
 
@@ -62,8 +62,12 @@ class PcapLink:
         """Detach; a second call does nothing."""
         self._closed = True
 
-    def run(self, progress: Progress | None = None) -> PacketRun:
+    def run(self, progress: Progress | None = None, passed: int | None = None) -> PacketRun:
         """Run the program on every packet; the packets that pass go to ``hook.out``, all of them or no file at all.
+
+        Args:
+            progress: told (bytes done, bytes in all; 0 if not known) now and then.
+            passed: stop after so many packets that pass.
 
         Raises:
             CaptureError: the file is broken: which packet, at which byte.
@@ -91,6 +95,7 @@ class PcapLink:
                 pass_mask=rule.mask,
                 pass_others=rule.others,
                 capture_clock=self.hook.clock == "capture",
+                limit=passed or 0,
             )
             start = time.perf_counter()
             self._drive(capture, sink, output, run, job, progress)
@@ -98,7 +103,8 @@ class PcapLink:
             state = capture.state
             seconds = time.perf_counter() - start
             verdicts = counts(job, program.prog_type, program.verified.linked.attach_type)
-        return PacketRun(int(state.packets), int(state.bytes), verdicts, int(job.passed), seconds)
+        ended = "packets" if passed and job.passed == passed else "end"
+        return PacketRun(int(state.packets), int(state.bytes), verdicts, int(job.passed), seconds, ended=ended)
 
     def _drive(
         self, capture: CaptureFile, sink: Sink, output: Output, run: Run, job: Job, progress: Progress | None
@@ -115,6 +121,8 @@ class PcapLink:
                 raise capture.error()
             if status == _FLUSH:
                 continue
+            if status == _ENOUGH:
+                return
             more = capture.refill()
             if progress is not None:
                 progress(capture.done, capture.total)

@@ -32,6 +32,7 @@ struct skep_job {
     struct {
         u64 verdict, count;
     } others[OTHERS];
+    u64 limit; /* packets that may pass; 0: any number */
 };
 
 /* Link types whose packets start with Ethernet or directly with IP. */
@@ -226,9 +227,12 @@ static INLINE s64 run_capture(struct skep_run *state, struct skep_job *job, int 
         u64 link = packet_place(run, job, &r, &ctx, xdp, inplace);
         u32 verdict = (u32)skep_program(run, &ctx);
         if (judge(job, verdict)) {
-            job->passed++;
             if (out->buffer)
                 pass(run, job, &r, link, verdict, xdp ? NULL : &ctx.skb);
+            if (unlikely(++job->passed == job->limit)) {
+                status = 3;
+                break;
+            }
         }
     }
     state->random = run->random;
