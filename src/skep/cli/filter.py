@@ -31,7 +31,7 @@ _ENGINE = "engine: vm (this process, proved safe by skep's verifier before it ru
 @click.option("--read-ddd", "given", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
               help="Take a classic program, as tcpdump -ddd (-dd, -d) printed it, for an expression.")  # fmt: skip
 @click.option("-y", "--link-type", type=click.Choice(list(LINK_NAMES), case_sensitive=False), metavar="TYPE",
-              help=f"What packets start with [default: the capture's, or EN10MB]: {', '.join(LINK_NAMES)}.")  # fmt: skip
+              help=f"What packets start with [the capture's, or EN10MB]: {', '.join(LINK_NAMES)}.")  # fmt: skip
 @click.option("--netmask", metavar="MASK", help="Of the packets' network, for 'ip broadcast'.")
 @click.option("-s", "--snaplen", type=click.IntRange(1, 0xFFFFFFFF), default=SNAPLEN, metavar="BYTES",
               help=f"Bytes to keep of a packet that matches [default: {SNAPLEN}].")  # fmt: skip

@@ -11,7 +11,13 @@ from pathlib import Path
 
 MAC_A, MAC_B = bytes.fromhex("001122334455"), bytes.fromhex("0a0b0c0d0e0f")
 BROADCAST, MULTICAST = b"\xff" * 6, bytes.fromhex("01005e000001")
-HOSTS = [bytes((10, 0, 0, 1)), bytes((10, 0, 0, 2)), bytes((192, 168, 1, 7)), bytes((224, 0, 0, 5)), bytes((8, 8, 8, 8))]
+HOSTS = [
+    bytes((10, 0, 0, 1)),
+    bytes((10, 0, 0, 2)),
+    bytes((192, 168, 1, 7)),
+    bytes((224, 0, 0, 5)),
+    bytes((8, 8, 8, 8)),
+]
 HOSTS6 = [bytes.fromhex(text) for text in (
     "20010db8000000000000000000000001", "20010db8000100000000000000000002", "fe800000000000000000000000000001",
     "ff020000000000000000000000000001", "00000000000000000000000000000001",
@@ -86,6 +92,7 @@ def _networks(chance: random.Random) -> Iterator[tuple[int, bytes]]:
 
 def _encapsulated(chance: random.Random) -> Iterator[bytes]:
     """Frames."""
+
     def address() -> bytes:
         return chance.choice((MAC_A, MAC_B, BROADCAST, MULTICAST))
 
@@ -107,13 +114,36 @@ def _encapsulated(chance: random.Random) -> Iterator[bytes]:
             yield ethernet(0x8864, ppp_frame, dst, src)
             yield ethernet(0x8100, struct.pack(">HH", 5, 0x8864) + ppp_frame, dst, src)
             yield ethernet(0x8100, struct.pack(">HH", 5, 0x8847) + bottom, dst, src)
-    for header in (b"\x42\x42\x03", b"\xfe\xfe\x03\x83" + bytes(3) + b"\x0f", b"\xfe\xfe\x03\x83" + bytes(3) + b"\x12",
-                   b"\xfe\xfe\x03\x83" + bytes(3) + b"\x10", b"\xfe\xfe\x03\x83" + bytes(3) + b"\x18",
-                   b"\xfe\xfe\x03\x83" + bytes(3) + b"\x1a", b"\xfe\xfe\x03\x82", b"\xfe\xfe\x03\x81", b"\xe0\xe0\x03", b"\xff\xff\x00", b"\xf0\xf0\x03",
-                   b"\xaa\xaa\x03\x08\x00\x07\x80\x9b", b"\xaa\xaa\x03\x00\x00\x00\x80\xf3",
-                   b"\xaa\xaa\x03\x00\x00\x00\x81\x37", b"\x06\x06\x03"):  # fmt: skip
+    isis = b"\xfe\xfe\x03\x83" + bytes(3)
+    snap = b"\xaa\xaa\x03"
+    for header in (
+        *(isis + bytes((kind,)) for kind in (15, 16, 17, 18, 20, 24, 26)),
+        *(bytes((sap, sap, 3)) for sap in (0x42, 0xE0, 0xF0, 0x06)),
+        *(b"\xfe\xfe\x03" + bytes((kind,)) for kind in (0x81, 0x82)),
+        *(snap + tail for tail in (b"\x08\x00\x07\x80\x9b", b"\0\0\0\x80\xf3", b"\0\0\0\x81\x37")),
+        b"\xff\xff\x00",
+    ):
         body = header + chance.randbytes(40)
         yield ethernet(len(body), body, address())
+
+
+def _particular() -> Iterator[bytes]:
+    """What chance rarely gives: equal ports, addresses and lengths."""
+    for a, b in ((80, 80), (443, 80), (80, 443), (53, 53), (22, 443)):
+        for dst in HOSTS:
+            yield ethernet(0x800, ipv4(6, tcp(a, b, 2), HOSTS[0], dst))
+            yield ethernet(0x800, ipv4(17, udp(a, b, b"x"), dst, HOSTS[0]))
+        yield ethernet(0x800, ipv4(132, sctp(a, b)))
+        yield ethernet(0x86DD, ipv6(6, tcp(a, b), HOSTS6[0], HOSTS6[0]))
+        label = struct.pack(">II", (100 << 12) | 64, (5 << 12) | 0x100 | 64)
+        yield ethernet(0x8847, label + ipv4(6, tcp(a, b)))
+    for kind in (0x806, 0x8035):
+        yield ethernet(kind, arp(HOSTS[0], HOSTS[0]))
+        yield ethernet(kind, arp(HOSTS[0], HOSTS[1], 2))
+    yield ethernet(0x800, ipv4(112, b"\x21" + bytes(20), HOSTS[0], bytes((10, 0, 0, 255))))
+    yield ethernet(0x800, ipv4(17, udp(1, 2), HOSTS[0], bytes((1, 2, 3, 4))))
+    yield ethernet(0x800, ipv4(1, b"\x08\0" + bytes(20)).replace(b"\x45\0", b"\x45\x40", 1))
+    yield ethernet(0x8100, b"\0\x05\0\x2b\x42\x42\x03" + bytes(40))
 
 
 def _broken(frames: list[bytes], chance: random.Random) -> Iterator[bytes]:
@@ -131,8 +161,8 @@ def _broken(frames: list[bytes], chance: random.Random) -> Iterator[bytes]:
 def frames() -> tuple[bytes, ...]:
     """Whole Ethernet frames of every kind, the same every time."""
     chance = random.Random(20)
-    whole = [frame for _ in range(4) for frame in _encapsulated(chance)]
-    padded = [frame.ljust(96, b"\0") for frame in [*whole, *_broken(whole, chance)]]
+    whole = [frame for _ in range(2) for frame in _encapsulated(chance)]
+    padded = [frame.ljust(96, b"\0") for frame in [*whole, *_particular(), *_broken(whole, chance)]]
     return tuple(padded)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import struct
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from skep.diagnostics import Diagnostic
 from skep.errors import UnsupportedError, UsageError
@@ -31,8 +31,8 @@ def link_layer(path: str | Path) -> LinkLayer | None:
     try:
         with open(path, "rb") as plain:
             is_gzip = plain.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if is_gzip else open(path, "rb") as file:
-            number = _link_type(file)
+        with open(path, "rb") as plain:
+            number = _link_type(cast(IO[bytes], gzip.GzipFile(fileobj=plain)) if is_gzip else plain)
     except (EOFError, struct.error, gzip.BadGzipFile):
         return None
     except OSError as error:
