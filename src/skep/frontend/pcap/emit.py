@@ -82,14 +82,38 @@ class Registers:
         if self.cells == op.MEMORY_WORDS:
             what = f"the arithmetic needs more than {op.MEMORY_WORDS} memory cells"
             raise CompileError(Diagnostic("H0403", what, help="write it with fewer nested operations"))
-        self.load_a(right)
         cell = self.cells
         self.cells += 1
-        self.put(op.ST, cell)
-        self.load_a(left)
-        self.put(op.LDX | op.MEM, cell)
-        self.x = right
+        if _cells(left) > _cells(right):
+            self.load_a(left)
+            self.put(op.ST, cell)
+            self.load_a(right)
+            self.put(op.MISC | op.TAX)
+            self.put(op.LD | op.MEM, cell)
+        else:
+            self.load_a(right)
+            self.put(op.ST, cell)
+            self.load_a(left)
+            self.put(op.LDX | op.MEM, cell)
+        self.a, self.x = left, right
         self.cells -= 1
+
+
+def _cells(value: Value) -> int:
+    """How many cells of M a value takes while it is computed, when the greedier operand goes first."""
+    match value:
+        case Load(index=index) if index is not None:
+            return _cells(index)
+        case Negative(operand):
+            return _cells(operand)
+        case Binary(_, left, right):
+            left_cells = _cells(left)
+            if isinstance(right, _DIRECT_X):
+                return left_cells
+            right_cells = _cells(right)
+            return max(left_cells, right_cells, 1 + min(left_cells, right_cells))
+        case _:
+            return 0
 
 
 def emit(graph: Graph, keep: int) -> tuple[Insn, ...]:
