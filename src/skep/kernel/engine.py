@@ -141,9 +141,11 @@ class KernelEngine:
         try:
             base = _own_program(extends).fd if extends is not None else None
             request = preparation.request(self._store, self._token_number(), base)
-            return self._keep(load(program, request, self._log_level))
+            loaded = self._keep(load(program, request, self._log_level))
         finally:
             preparation.close()
+        self._store.notes.extend(f"program '{program.name}': {note}" for note in loaded.notes)
+        return loaded
 
     def attach(self, program: ProgramHandle, hook: Hook) -> LinkHandle:
         """Put a program on a hook.

@@ -120,7 +120,7 @@ _PROG_EXTRAS: Final[Mapping[ProgType, Mapping[str, object]]] = {
 
 
 def _knows_target_type(prog_type: ProgType) -> bool:
-    attach = {ProgType.TRACING: AttachType.TRACE_FENTRY, ProgType.LSM: AttachType.LSM_MAC}.get(prog_type, 0)
+    attach = {ProgType.TRACING: AttachType.TRACE_RAW_TP, ProgType.LSM: AttachType.LSM_MAC}.get(prog_type, 0)
     request = programs.LoadRequest(prog_type, _RETURN_0, expected_attach_type=int(attach))
     try:
         programs.load(request)[0].close()

@@ -41,13 +41,15 @@ class KernelProgram:
         fd: its descriptor.
         linked: what it was made from.
         log: what the kernel's verifier wrote, if it was asked to.
+        notes: what the kernel did not take, e.g. its line info.
         pinned: paths that this handle gave it.
     """
 
-    def __init__(self, linked: LinkedProgram, fd: Fd, log: str = "") -> None:
+    def __init__(self, linked: LinkedProgram, fd: Fd, log: str = "", notes: tuple[str, ...] = ()) -> None:
         self.linked = linked
         self.fd = fd
         self.log = log
+        self.notes = notes
         self.pinned: list[str] = []
 
     @property
@@ -125,7 +127,9 @@ class KernelProgram:
                 Diagnostic("E0228", what, program=self.name, why=tuple(why), help=advice, kernel="EINVAL")
             )
         what = f"the test run of program '{self.name}' failed: {os.strerror(error.number)}"
-        return EngineError(Diagnostic("E0229", what, program=self.name, kernel=errno_name(error.number)))
+        known = CONTEXTS.get(self.prog_type)
+        help = "give data and a context that fit the type" + (f" (struct {known.name})" if known is not None else "")
+        return EngineError(Diagnostic("E0229", what, program=self.name, help=help, kernel=errno_name(error.number)))
 
     def pin(self, path: str | os.PathLike[str]) -> None:
         """Give it a name in a bpffs, under which it lives on. EngineError where the path is no place for it."""
@@ -219,11 +223,21 @@ def load(linked: LinkedProgram, request: LoadRequest, log_level: int = 0) -> Ker
             if error.number == errno.EPERM or parse_log(error.log).processed_insns:
                 break
             continue
-        return KernelProgram(linked, fd, log)
+        return KernelProgram(linked, fd, log, _left_out(request, attempt, refusal))
     assert refusal is not None
     if refusal.log.strip():
         raise rejected(refusal, linked)
     raise load_refused(refusal, linked.name, linked.prog_type, linked.attach_type)
+
+
+def _left_out(request: LoadRequest, loaded: LoadRequest, refusal: BpfCallError | None) -> tuple[str, ...]:
+    """What the kernel did not take of a request, and why."""
+    if refusal is None:
+        return ()
+    why = parse_log(refusal.log).sentence or errno_name(refusal.number)
+    names = {"btf": "types", "line_info": "line info", "name": "name", "expected_attach_type": "attach type"}
+    lost = [what for field, what in names.items() if getattr(request, field) and not getattr(loaded, field)]
+    return (f"loaded without its {' and '.join(lost)}: {why}",)
 
 
 def _attempts(linked: LinkedProgram, request: LoadRequest) -> Iterator[LoadRequest]:

@@ -89,8 +89,10 @@ def test_a_modern_kernel_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_line_info_goes_first_then_all_types(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = old_kernel(monkeypatch, lambda r: not r.btf, set())
-    kernel_programs.load(linked(), request()).close()
+    seen = old_kernel(monkeypatch, lambda r: not r.btf, set(), "bad func_info\nprocessed 0 insns\n")
+    loaded = kernel_programs.load(linked(), request())
+    loaded.close()
+    assert loaded.notes == ("loaded without its types and line info: bad func_info",)
     assert [(bool(r.line_info), bool(r.func_info), bool(r.btf)) for r in seen] == [
         (True, True, True),
         (False, True, True),
