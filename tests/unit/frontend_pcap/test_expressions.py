@@ -84,7 +84,8 @@ def test_errors_say_where(expression: str, code: str, line: int, column: int, le
 @pytest.mark.parametrize(
     "expression",
     ["ip protochain 6", "gateway 10.0.0.1", "geneve", "geneve 5", "inbound", "outbound", "type mgt",
-     "addr1 00:11:22:33:44:55", "decnet host 10.1", "ifname eth0", "lane", "fisu", "radio", "llc", "subtype data", "ah[0] = 1", "vpi 5"],
+     "addr1 00:11:22:33:44:55", "decnet host 10.1",
+     "ifname eth0", "lane", "fisu", "radio", "llc", "subtype data", "ah[0] = 1", "vpi 5"],
 )  # fmt: skip
 def test_what_is_missing_has_a_name(expression: str) -> None:
     with pytest.raises(UnsupportedError) as error:

@@ -79,21 +79,19 @@ class Registers:
             self.load_a(left)
             self.load_x(right)
             return
-        if self.cells == op.MEMORY_WORDS:
+        left_first = _cells(left) > _cells(right)
+        self.load_a(left if left_first else right)
+        cell = self.cells
+        if cell == op.MEMORY_WORDS:
             what = f"the arithmetic needs more than {op.MEMORY_WORDS} memory cells"
             raise CompileError(Diagnostic("H0403", what, help="write it with fewer nested operations"))
-        cell = self.cells
         self.cells += 1
-        if _cells(left) > _cells(right):
-            self.load_a(left)
-            self.put(op.ST, cell)
-            self.load_a(right)
+        self.put(op.ST, cell)
+        self.load_a(right if left_first else left)
+        if left_first:
             self.put(op.MISC | op.TAX)
             self.put(op.LD | op.MEM, cell)
         else:
-            self.load_a(right)
-            self.put(op.ST, cell)
-            self.load_a(left)
             self.put(op.LDX | op.MEM, cell)
         self.a, self.x = left, right
         self.cells -= 1
