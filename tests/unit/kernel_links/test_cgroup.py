@@ -80,7 +80,8 @@ DOING = {
     "packets": CONNECT.replace('print("connected")', "s.send(b'x'); print('sent')"),
     "no_sockets": "import socket\ntry: socket.socket()\nexcept OSError as error: print(error.strerror)",
     "sysctl": "try: open('/proc/sys/kernel/hostname').read()\nexcept OSError as error: print(error.strerror)",
-    "setsockopt": "import socket\ntry: socket.socket().setsockopt(1, 9, 1)\nexcept OSError as error: print(error.strerror)",
+    "setsockopt": "import socket\ntry: socket.socket().setsockopt(1, 9, 1)\n"
+    "except OSError as error: print(error.strerror)",
     "getsockopt": "import socket\nsocket.socket().getsockopt(1, 9)",
     "device": "try: open('/dev/null').read()\nexcept OSError as error: print(error.strerror)",
 }

@@ -14,7 +14,7 @@ import pytest
 from tests.unit.kernel_links.conftest import Network
 
 import skep
-from skep.errors import ClosedError, EngineError, UnsupportedError, UsageError
+from skep.errors import ClosedError, EngineError, UsageError
 from skep.kernel.bpf import links as link_calls
 from skep.kernel.bpf import objects
 from skep.kernel.links.info import links, read_link
@@ -27,8 +27,9 @@ SOURCE = """
 __u32 pid; __u64 hits;
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, __u32); __type(value, __u64); }
 table SEC(".maps");
-SEC("tp/syscalls/sys_enter_getpgid") int one(void *ctx) { if (bpf_get_current_pid_tgid() >> 32 == pid) hits += 1; return 0; }
-SEC("tp/syscalls/sys_enter_getpgid") int two(void *ctx) { if (bpf_get_current_pid_tgid() >> 32 == pid) hits += 100; return 0; }
+#define IS_MINE (bpf_get_current_pid_tgid() >> 32 == pid)
+SEC("tp/syscalls/sys_enter_getpgid") int one(void *ctx) { if (IS_MINE) hits += 1; return 0; }
+SEC("tp/syscalls/sys_enter_getpgid") int two(void *ctx) { if (IS_MINE) hits += 100; return 0; }
 SEC("xdp") int pass(struct xdp_md *ctx) { return XDP_PASS; }
 __noinline int replaceable(struct xdp_md *ctx) { volatile int verdict = XDP_DROP; return verdict; }
 SEC("xdp") int outer(struct xdp_md *ctx) { return replaceable(ctx); }
@@ -142,7 +143,7 @@ def test_iterator_over_a_map(load: Load) -> None:
     live.maps["table"][8] = 64
     with live.programs["elements"].attach(hooks.Iter(map=live.maps["table"])) as link:
         assert set(link.read().split()) == {b"7=49", b"8=64"}
-    with pytest.raises(EngineError):
+    with pytest.raises(EngineError, match=r"does not fit|not permitted|EBADF"):
         live.programs["elements"].attach(hooks.Iter())
     with pytest.raises(UsageError, match="no order"):
         live.programs["elements"].attach(hooks.Iter(cgroup="/", order="sideways"))
@@ -156,17 +157,12 @@ def test_only_iterators_are_read(load: Load) -> None:
 
 @pytest.mark.parametrize("name", ["entry", "leave", "modify", "security"])
 def test_trampolines_work_or_the_policy_is_named(load: Load, name: str) -> None:
+    said = "attached"
     try:
-        live = load(SOURCE, programs=[name])
+        load(SOURCE, programs=[name]).programs[name].attach().close()
     except skep.SkepError as error:
-        assert "EPERM" in str(error) or "permitted" in str(error)
-        return
-    try:
-        live.programs[name].attach().close()
-    except UnsupportedError as error:
-        assert "trampoline" in str(error)
-    except EngineError as error:
-        assert "permitted" in str(error)
+        said = str(error)
+    assert said == "attached" or "policy" in said, said
 
 
 def test_freplace_target_is_looked_up(load: Load) -> None:

@@ -85,9 +85,11 @@ def test_messages_of_a_sockmap(load: Load) -> None:
         sockets.handle.update(bytes(4), client.fileno().to_bytes(8, "little"))
         with pytest.raises(OSError, match=r".*"):
             client.send(b"hello")
-        link.update(live.programs["pass_message"])
-        client.send(b"hello")
-        assert accepted.recv(10) == b"hello"
+        link.update(live.programs["pass_message"])  # for sockets that come into the map from now on
+        with tcp_pair() as (other, receiver):
+            sockets.handle.update(bytes(4), other.fileno().to_bytes(8, "little"))
+            other.send(b"hello")
+            assert receiver.recv(10) == b"hello"
         assert live.variables["hits"].value == 2
         assert link.info()["attach_type"] == "sk_msg_verdict"
 
