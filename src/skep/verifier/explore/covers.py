@@ -35,7 +35,7 @@ class Comparison:
 
     def states(self, old: MachineState, new: MachineState, live: tuple[int, ...], cells: tuple[int, ...]) -> bool:
         """Frame by frame. ``live``, ``cells``: for each frame the registers and stack cells that matter."""
-        if len(old.refs) != len(new.refs) or len(old.frames) != len(new.frames):
+        if len(old.refs) != len(new.refs) or len(old.frames) != len(new.frames) or old.sections != new.sections:
             return False
         for a, b, mask in zip(old.frames, new.frames, live, strict=True):
             if not self._registers(a, b, mask):
@@ -118,6 +118,7 @@ class Comparison:
             or old.frame != new.frame
             or old.slot != new.slot
             or old.readonly != new.readonly
+            or old.object != new.object
         ):
             return False
         if self.mode is Mode.EXACT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from skep.verifier.state.stack import Cell
 from skep.verifier.state.values import Kind, Pointer, Value
@@ -60,6 +61,17 @@ class Frame:
         stack[index] = cell
 
 
+@dataclass(frozen=True, slots=True)
+class Sections:
+    """Critical sections that are open: RCU read locks, regions without preemption."""
+
+    rcu: int = 0
+    preempt: int = 0
+
+
+NO_SECTIONS = Sections()
+
+
 class MachineState:
     """All that is known at one point of one path.
 
@@ -68,20 +80,23 @@ class MachineState:
         regs: registers of the top frame (the same list object).
         refs: open references: (id, slot that acquired it).
         may_goto_depth: how often may_goto was taken on this path.
+        sections: critical sections that are open.
     """
 
-    __slots__ = ("frames", "may_goto_depth", "refs", "regs")
+    __slots__ = ("frames", "may_goto_depth", "refs", "regs", "sections")
 
     def __init__(self, frames: list[Frame], refs: tuple[tuple[int, int], ...] = ()) -> None:
         self.frames = frames
         self.regs = frames[-1].regs
         self.refs = refs
         self.may_goto_depth = 0
+        self.sections = NO_SECTIONS
 
     def copy(self) -> MachineState:
         """A copy that shares values: list copies only."""
         twin = MachineState([frame.copy() for frame in self.frames], self.refs)
         twin.may_goto_depth = self.may_goto_depth
+        twin.sections = self.sections
         return twin
 
     @property

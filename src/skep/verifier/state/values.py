@@ -12,6 +12,7 @@ from enum import IntEnum
 
 from skep.model.maps import MapSpec
 from skep.verifier.domains.scalar import Scalar
+from skep.verifier.state.objects import Object
 
 MASK64 = (1 << 64) - 1
 
@@ -100,6 +101,8 @@ class Kind(IntEnum):
     FLOW_KEYS = 14
     BTF = 15
     XDP_SOCK = 16
+    PROBED = 17  # kernel memory of unknown size that is read with care (MEM_RDONLY | PTR_UNTRUSTED)
+    BUFFER = 18  # a buffer whose size the kernel checks when the program is attached
 
 
 KIND_NAMES = {
@@ -120,6 +123,8 @@ KIND_NAMES = {
     Kind.FLOW_KEYS: "flow_keys",
     Kind.XDP_SOCK: "xdp_sock",
     Kind.BTF: "ptr_",
+    Kind.PROBED: "rdonly_untrusted_mem",
+    Kind.BUFFER: "buf",
 }
 """The kernel's names in messages (reg_type_str)."""
 
@@ -141,9 +146,24 @@ class Pointer:
         ref: id of the acquired reference it belongs to; 0: none.
         readonly: must not be written through.
         slot: first instruction, for FUNC.
+        object: what it points to, for BTF.
     """
 
-    __slots__ = ("frame", "id", "kind", "map", "nullable", "off", "range", "readonly", "ref", "size", "slot", "var")
+    __slots__ = (
+        "frame",
+        "id",
+        "kind",
+        "map",
+        "nullable",
+        "object",
+        "off",
+        "range",
+        "readonly",
+        "ref",
+        "size",
+        "slot",
+        "var",
+    )
 
     def __init__(
         self,
@@ -159,6 +179,7 @@ class Pointer:
         ref: int = 0,
         readonly: bool = False,
         slot: int = -1,
+        object: Object | None = None,
     ) -> None:
         self.kind = kind
         self.off = off
@@ -172,6 +193,7 @@ class Pointer:
         self.ref = ref
         self.readonly = readonly
         self.slot = slot
+        self.object = object
 
     def moved(self, off: int, var: Scalar | None, id: int, range: int) -> Pointer:
         """The same region at another offset."""
@@ -188,6 +210,7 @@ class Pointer:
             self.ref,
             self.readonly,
             self.slot,
+            self.object,
         )
 
     def non_null(self) -> Pointer:
@@ -205,11 +228,14 @@ class Pointer:
             self.ref,
             self.readonly,
             self.slot,
+            self.object,
         )
 
     @property
     def name(self) -> str:
         """The kernel's name of its type."""
+        if self.object is not None:
+            return f"{self.object.prefix}ptr_{'or_null_' if self.nullable else ''}"
         return KIND_NAMES[self.kind] + ("_or_null" if self.nullable else "")
 
     @property
