@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from skep.abi.map_types import MapType
-from skep.abi.prog_types import ProgType
+from skep.abi.prog_types import AttachType, ProgType
 from skep.btf import types as t
 from skep.isa import opcodes as op
+from skep.isa.instruction import MapValueRef
 from skep.model.maps import MapSpec
 from skep.verifier.options import MemoryEntry
-from skep.verifier.requirements.kinds import Requirement, Rule, Supported, Violation
+from skep.verifier.prove.access import valid_map_value
+from skep.verifier.requirements.kinds import Requirement, Rule, Supported, ValidMapValue, Violation
 from skep.verifier.state.functions import Passed
 from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.values import Kind, Pointer, constant, unknown
@@ -68,16 +70,24 @@ def function_state(world: World, start: int) -> MachineState | Violation:
 
 
 _MAY_SLEEP = frozenset({ProgType.TRACING, ProgType.LSM, ProgType.KPROBE, ProgType.STRUCT_OPS, ProgType.SYSCALL})
+_TRACING_MAY_SLEEP = frozenset(
+    {AttachType.TRACE_FENTRY, AttachType.TRACE_FEXIT, AttachType.MODIFY_RETURN, AttachType.TRACE_ITER}
+)
 
 
 def check_program(world: World) -> Violation | None:
     """Rules about the program as a whole (kernel: check_attach_btf_id)."""
     linked = world.linked
     said = None
-    if linked.sleepable and linked.prog_type not in _MAY_SLEEP:
+    cannot_sleep = linked.prog_type not in _MAY_SLEEP or (
+        linked.prog_type is ProgType.TRACING and linked.attach_type not in _TRACING_MAY_SLEEP
+    )
+    if linked.sleepable and cannot_sleep:
         said = "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable"
     elif linked.prog_type is ProgType.SYSCALL and not linked.sleepable:
         said = "Syscall programs can only be sleepable"
+    elif isinstance(world.typed, str):
+        said = world.typed
     if said is not None:
         return Violation(Rule.PROGRAM, None, said, None, {"reason": said}, 0)
     for item in linked.btf or ():
@@ -85,7 +95,7 @@ def check_program(world: World) -> Violation | None:
             functions = {sub.btf_id for sub in linked.subprograms}
             if item.type in functions:
                 return _unsupported("exceptions (bpf_throw)")
-    return _nameless(world)
+    return _unresolvable(world)
 
 
 _NAMED = frozenset(
@@ -93,16 +103,23 @@ _NAMED = frozenset(
 )
 
 
-def _nameless(world: World) -> Violation | None:
-    """Bare numbers of descriptors and kernel functions: the kernel resolves them all, also in code that never runs
-    (resolve_pseudo_ldimm64, add_subprog_and_kfunc).
+def _unresolvable(world: World) -> Violation | None:
+    """What instructions name: the kernel resolves all of it, also in code that never runs (resolve_pseudo_ldimm64,
+    add_subprog_and_kfunc). Here, bare numbers of descriptors and kernel functions mean nothing.
     """
-    for insn in world.insns:
-        if insn is None or insn.ref is not None:
+    for slot, insn in enumerate(world.insns):
+        if insn is None:
             continue
-        if insn.opcode == op.LD_IMM64 and insn.src in _NAMED:
+        if isinstance(insn.ref, MapValueRef):
+            spec = world.map(insn.ref.name)
+            if spec is None or spec.type not in _FOREIGN_MAPS:
+                need = ValidMapValue(insn.ref.name, insn.ref.offset)
+                found = valid_map_value(need, entry_state(world), world)
+                if found is not None:
+                    return Violation(found.rule, need, found.kernel, None, found.values, slot)
+        elif insn.ref is None and insn.opcode == op.LD_IMM64 and insn.src in _NAMED:
             return _unsupported("maps and kernel variables that are not given by name")
-        if insn.opcode == op.JMP | op.CALL and insn.src == op.CALL_KFUNC:
+        elif insn.ref is None and insn.opcode == op.JMP | op.CALL and insn.src == op.CALL_KFUNC:
             return _unsupported("kernel functions that are not given by name")
     return None
 
