@@ -20,6 +20,7 @@ from skep.testing.differential import Difference, Report, examine, listing
 from skep.testing.fuzz import Counts, choose, seeds
 from skep.testing.generate import Sample
 from skep.testing.kernel_judge import KernelJudge, is_available
+from skep.testing.minimise import minimise
 from skep.testing.samples import link_sample
 
 
@@ -37,10 +38,11 @@ def main() -> int:
     parser.add_argument("--strict", action="store_true", help="print what we reject and the kernel accepts, too")
     parser.add_argument("--only", type=int, metavar="SEED", help="show one program")
     parser.add_argument("--mutation", type=int, metavar="N", help="with --only: this mutant of it")
+    parser.add_argument("--minimise", action="store_true", help="with --only: make it small, as long as it fails alike")
     options = parser.parse_args()
     with_kernel = not options.no_kernel and is_available()
     if options.only is not None:
-        return _show(choose(options.only, options.mutation), with_kernel)
+        return _show(choose(options.only, options.mutation), with_kernel, options.minimise)
     options.save.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     with concurrent.futures.ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn")) as pool:
@@ -84,9 +86,20 @@ def _save(report: Report, save: Path) -> None:
         print(report, file=sys.stderr, flush=True)
 
 
-def _show(sample: Sample, with_kernel: bool) -> int:
-    with KernelJudge() as kernel:
-        report = examine(sample, kernel if with_kernel else None, compare_runs=sample.mutation is None, guard=True)
+def _show(sample: Sample, with_kernel: bool, small: bool) -> int:
+    with KernelJudge() as judge:
+        kernel = judge if with_kernel else None
+        mutated = sample.mutation is not None
+        report = examine(sample, kernel, compare_runs=not mutated, guard=True)
+        if small and report.differences:
+            kind = report.differences[0][0]
+
+            def fails(tried: Sample) -> bool:
+                again = examine(tried, kernel, compare_runs=not mutated, guard=True)
+                return any(found is kind for found, _ in again.differences)
+
+            sample = minimise(sample, fails)
+            report = examine(sample, kernel, compare_runs=not mutated, guard=True)
     print(listing(link_sample(sample)))
     print(report)
     print("ours:", report.ours.outcome.value if report.ours else "crash")

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from multiprocessing.connection import Connection
 
-from skep.abi.map_types import MapType
 from skep.abi.prog_types import ProgType
 from skep.btf.writer import encode_btf
 from skep.isa.codec import encode
@@ -28,7 +27,7 @@ from skep.kernel.bpf.call import BpfCallError
 from skep.kernel.fd import Fd
 from skep.model.maps import MapSpec
 from skep.testing.generate import Sample
-from skep.testing.samples import Contents, MapReader, contents, function_types
+from skep.testing.samples import PER_CPU, Contents, MapReader, contents, function_types
 
 _PATIENCE_SECONDS = 60
 _ROOM = 4096  # for what a program may add to a packet
@@ -212,8 +211,8 @@ class _Reader(MapReader):
     def __init__(self, handle: Fd, spec: MapSpec) -> None:
         self._fd = handle.number
         self._spec = spec
-        cpus = _possible_cpus() if spec.type is MapType.PERCPU_ARRAY else 1
-        self._size = -(-spec.value_size // 8) * 8 * cpus if cpus > 1 else spec.value_size
+        cpus = _possible_cpus() if spec.type in PER_CPU else 1
+        self._size = -(-spec.value_size // 8) * 8 * cpus if spec.type in PER_CPU else spec.value_size
 
     def all_keys(self) -> Iterable[bytes]:
         key = kernel_maps.next_key(self._fd, None, self._spec.key_size)

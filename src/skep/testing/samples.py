@@ -17,6 +17,7 @@ from skep.vm.target import vm_target
 
 Contents = tuple[tuple[bytes, bytes], ...]
 _FIRST_FUNCTION = 3  # type ids: 1 int, 2 its prototype, then the functions
+PER_CPU = (MapType.PERCPU_ARRAY, MapType.PERCPU_HASH)
 _UNREADABLE = (MapType.RINGBUF, MapType.PROG_ARRAY)
 
 
@@ -88,11 +89,11 @@ def contents(spec: MapSpec, reader: MapReader) -> Contents:
             found.append((b"", value))
         return tuple(found)
     items = sorted((key, reader.value(key) or b"") for key in reader.all_keys())
-    if spec.type is not MapType.PERCPU_ARRAY:
+    if spec.type not in PER_CPU:
         return tuple(items)
     step = -(-spec.value_size // 8) * 8
     split = []
     for key, value in items:
         values = [value[at : at + spec.value_size] for at in range(0, len(value), step)]
-        split += [(key, one) for one in sorted(values) if any(one)]
+        split += [(key, one) for one in sorted(values) if any(one)] or [(key, b"")]
     return tuple(split)

@@ -8,18 +8,18 @@ from skep.abi.prog_types import ProgType
 from skep.isa import opcodes as op
 from skep.testing.generate.arithmetic import index
 from skep.testing.generate.code import CONTEXT, FIRST_STACK, SCRATCH, Function
-from skep.testing.generate.memory import key_on_stack, point
+from skep.testing.generate.memory import KEYS, key_on_stack, point
 
 UPDATE, DELETE, TAIL_CALL, SKB_LOAD, CSUM_DIFF, PULL_DATA = 2, 3, 12, 26, 28, 39
 ADJUST_HEAD, ADJUST_TAIL, PUSH, POP, PEEK, XDP_LOAD = 44, 65, 87, 88, 89, 189
-VALUE_AT = SCRATCH - 64  # values for helpers: the 64 bytes below keys, counters and spills
+VALUE_AT = -264  # values for helpers: up to 64 bytes, below keys and the counters of loops
 
 
 def update(f: Function) -> None:
     """bpf_map_update_elem."""
-    name = f.chance.choice(("array", "hash"))
+    name = f.chance.choice(("array", "hash", "lru", "percpu_hash"))
     spec = f.maps[name]
-    off = key_on_stack(f, spec.key_size, spec.max_entries)
+    off = key_on_stack(f, spec.key_size, min(spec.max_entries, KEYS))
     for place in range(0, spec.value_size, 8):
         f.store(10, VALUE_AT + place, 8, f.number())
     point(f, 2, off)
@@ -32,9 +32,9 @@ def update(f: Function) -> None:
 
 def delete(f: Function) -> None:
     """bpf_map_delete_elem."""
-    spec = f.maps["hash"]
-    point(f, 2, key_on_stack(f, spec.key_size, spec.max_entries))
-    f.load_map(1, "hash")
+    name = f.chance.choice(("hash", "lru"))
+    point(f, 2, key_on_stack(f, f.maps[name].key_size, KEYS))
+    f.load_map(1, name)
     f.call(DELETE)
     f.scalars.add(0)
 

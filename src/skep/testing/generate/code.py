@@ -16,6 +16,7 @@ CONTEXT, PACKET, END, SCALAR = 6, 7, 8, 9  # what r6-r9 are kept for in a main p
 FIRST_STACK, LAST_STACK = -64, -8  # initialised cells that any block may read and write
 SCRATCH = -128  # keys and values for helpers lie from here up to FIRST_STACK
 LOOPS = -136  # counters of loops, downwards
+POINTER_AT = -272  # a pointer that is spilled, below the values for helpers
 
 
 class Label:

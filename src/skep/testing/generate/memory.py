@@ -8,12 +8,23 @@ from skep.abi.map_types import MapType
 from skep.abi.prog_types import ProgType
 from skep.isa import opcodes as op
 from skep.testing.generate.arithmetic import index
-from skep.testing.generate.code import CONTEXT, END, FIRST_STACK, LAST_STACK, PACKET, SCRATCH, Function, Label
+from skep.testing.generate.code import (
+    CONTEXT,
+    END,
+    FIRST_STACK,
+    LAST_STACK,
+    PACKET,
+    POINTER_AT,
+    SCRATCH,
+    Function,
+    Label,
+)
 
 LOOKUP, RESERVE, SUBMIT, DISCARD = 1, 131, 132, 133
 SIZES = (1, 2, 4, 8)
 _ATOMICS = (op.ATOMIC_ADD, op.ATOMIC_OR, op.ATOMIC_AND, op.ATOMIC_XOR)
-KEYED = (MapType.ARRAY, MapType.HASH, MapType.PERCPU_ARRAY)
+KEYED = (MapType.ARRAY, MapType.HASH, MapType.PERCPU_ARRAY, MapType.LRU_HASH, MapType.PERCPU_HASH)
+KEYS = 4  # how many different keys programs use
 
 
 def stack(f: Function) -> None:
@@ -91,6 +102,33 @@ def _use(f: Function, base: int, off: int, size: int, *, writable: bool, atomics
             f.scalars.add(r)
 
 
+def ordered(f: Function) -> None:
+    """A load with acquire or a store with release semantics."""
+    size = f.chance.choice(SIZES)
+    width = {1: op.B, 2: op.H, 4: op.W, 8: op.DW}[size]
+    off = f.stack_offset(size)
+    if f.chance.random() < 0.5:
+        f.emit(op.STX | op.ATOMIC | width, 10, f.number(), off, op.STORE_RELEASE)
+    else:
+        r = f.temporary()
+        f.emit(op.STX | op.ATOMIC | width, r, 10, off, op.LOAD_ACQUIRE)
+        f.scalars.add(r)
+
+
+def _through_stack(f: Function, base: int, *besides: int) -> int:
+    """Spill a pointer and fill it again; a register with it."""
+    f.store(10, POINTER_AT, 8, base)
+    if f.slip(0.1):
+        f.store_imm(10, POINTER_AT + f.chance.randrange(8), 1, 0)
+    if base not in (PACKET, END, CONTEXT, 10) and f.chance.random() < 0.5:
+        f.load(base, 10, POINTER_AT, 8)
+        return base
+    r = f.temporary(base, *besides)
+    f.scalars.discard(r)
+    f.load(r, 10, POINTER_AT, 8)
+    return r
+
+
 # ---- packet ----
 
 
@@ -137,6 +175,15 @@ def packet(f: Function) -> None:
     size = f.chance.choice([size for size in SIZES if size <= f.checked])
     off = f.chance.choice((f.checked - size, f.chance.randrange(f.checked - size + 1))) + _jitter(f)
     _use(f, PACKET, off, size, writable=True)
+
+
+def packet_length(f: Function) -> None:
+    """The difference of two packet pointers."""
+    if f.checked and f.is_main:
+        r = f.temporary()
+        f.move(r, END)
+        f.emit(op.ALU64 | op.SUB | op.X, r, PACKET)
+        f.scalars.add(r)
 
 
 def packet_variable(f: Function) -> None:
@@ -194,7 +241,7 @@ def point(f: Function, r: int, off: int) -> None:
 def lookup(f: Function, name: str) -> Label:
     """r0 = the value of some key, not NULL; where there is none, at the label returned (to be placed)."""
     spec = f.maps[name]
-    off = key_on_stack(f, spec.key_size, spec.max_entries)
+    off = key_on_stack(f, spec.key_size, min(spec.max_entries, KEYS))
     point(f, 2, off)
     f.load_map(1, name)
     f.call(LOOKUP)
@@ -286,7 +333,11 @@ def _in_region(f: Function, base: int, size: int, *, writable: bool = True) -> N
     r = index(f, max(limit, 0), base)
     place = f.temporary(r, base)
     f.scalars.discard(place)
-    if f.chance.random() < 0.7:
+    if f.chance.random() < 0.15:
+        base = _through_stack(f, base, r)
+        f.move(place, base)
+        f.emit(op.ALU64 | op.ADD | op.X, place, r)
+    elif f.chance.random() < 0.7:
         f.move(place, base)
         f.emit(op.ALU64 | op.ADD | op.X, place, r)
     else:
@@ -305,6 +356,8 @@ MEMORY_BLOCKS: tuple[tuple[Callable[[Function], None], int], ...] = (
     (atomic, 2),
     (packet, 5),
     (packet_variable, 4),
+    (packet_length, 1),
+    (ordered, 1),
     (map_value, 6),
     (data, 4),
     (record, 1),

@@ -74,6 +74,8 @@ def _maps(chance: random.Random) -> Iterator[MapSpec]:
     yield MapSpec("array", MapType.ARRAY, 4, chance.choice(sizes), 4)
     yield MapSpec("hash", MapType.HASH, chance.choice((4, 8)), chance.choice(sizes), 3)
     yield MapSpec("percpu", MapType.PERCPU_ARRAY, 4, chance.choice(sizes), 2)
+    yield MapSpec("lru", MapType.LRU_HASH, 4, chance.choice(sizes), 1024)
+    yield MapSpec("percpu_hash", MapType.PERCPU_HASH, 4, chance.choice(sizes), 16)
     yield MapSpec(".data", MapType.ARRAY, 4, 64, 1, contents=chance.randbytes(64))
     yield MapSpec(".rodata", MapType.ARRAY, 4, 32, 1, RDONLY_PROG, contents=_small(chance, 32), frozen=True)
     yield MapSpec("queue", MapType.QUEUE, 0, 8, 3)
@@ -217,7 +219,14 @@ class _Program:
             if f.checked < checked:  # the body moved the packet: nothing is known at the next turn
                 f.checked = 0
                 turns = 1
-            f.jump(again, op.JMP | self.chance.choice((op.JLT, op.JSLT, op.JNE)) | op.K, r, imm=turns)
+            if self.chance.random() < 0.2:  # the kernel's budget for loops never runs out here: the counter is first
+                out = Label()
+                f.jump(out, op.JMP | self.chance.choice((op.JGE, op.JSGE, op.JEQ)) | op.K, r, imm=turns)
+                f.jump(out, op.JMP | op.JCOND)
+                f.jump(again)
+                f.place(out)
+            else:
+                f.jump(again, op.JMP | self.chance.choice((op.JLT, op.JSLT, op.JNE)) | op.K, r, imm=turns)
             f.scalars = start | {r}
 
     def known(self, f: Function) -> None:
@@ -235,7 +244,7 @@ class _Program:
         memory, missing = None, None
         if self.chance.random() < 0.5:
             if self.chance.random() < 0.5:
-                name = self.chance.choice(("array", "hash"))
+                name = self.chance.choice(("array", "hash", "lru"))
                 memory, missing = self.maps[name].value_size, lookup(f, name)
                 f.move(4, 0)
             else:
