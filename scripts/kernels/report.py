@@ -19,6 +19,8 @@ SECTIONS: Final[Mapping[str, str]] = {
     "tests/engines": "Both engines alike",
     "tests/differential/links": "Links",
     "tests/differential/kernel": "Kernel engine",
+    "tests/unit/kernel": "Kernel engine, part by part",
+    "tests/differential/random": "Random programs and conformance cases",
     "tests/differential/abi": "Tables agree with the kernel",
     "tests/differential/vm": "vm agrees with the kernel",
     "tests/differential/verifier": "Verifier agrees with the kernel",
@@ -80,7 +82,9 @@ def row_of(result: Result) -> tuple[str, str]:
         return section, result.feature
     if file in _BY_PARAMETER and found["parameter"]:
         return section, found["parameter"]
-    return section, file.rpartition("/")[2].removeprefix("test_").replace("_", " ")
+    folder, _, name = file.rpartition("/")
+    feature = name.removeprefix("test_").replace("_", " ")
+    return section, feature if place not in ("", "tests") else f"{folder.rpartition('/')[2]}: {feature}"
 
 
 def cell(results: Sequence[Result]) -> str:

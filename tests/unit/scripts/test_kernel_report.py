@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from scripts.kernels.report import (
     BEGIN,
     END,
@@ -34,7 +33,8 @@ def passed(node: str, **changes: str) -> Result:
         ("tests/differential/links/test_sk_lookup.py::test_update[a/b]", ("Links", "sk lookup")),
         ("tests/differential/links/test_tcx.py::test_order[::1]", ("Links", "tcx")),
         ("tests/differential/test_isa_kernel.py::test_x", ("Agreement with the kernel", "isa kernel")),
-        ("tests/unit/btf/test_kernel.py::test_x", ("Other tests that ask the kernel", "kernel")),
+        ("tests/unit/btf/test_kernel.py::test_x", ("Other tests that ask the kernel", "btf: kernel")),
+        ("tests/unit/kernel/test_engine.py::test_x", ("Kernel engine, part by part", "engine")),
         ("tests/differential/links", ("Links", "links")),
     ],
 )
