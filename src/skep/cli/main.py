@@ -16,9 +16,11 @@ import skep
 from skep.cli.attach import attach
 from skep.cli.btf import btf
 from skep.cli.build import build
+from skep.cli.capture import capture
 from skep.cli.dump import dump
 from skep.cli.feature import feature
 from skep.cli.filter import filter
+from skep.cli.firewall import firewall
 from skep.cli.map import map_
 from skep.cli.output import report
 from skep.cli.prog import prog
@@ -40,7 +42,7 @@ def root() -> None:
     """
 
 
-for verb in (build, verify, run, attach, dump, btf, filter, prog, map_, feature, target):
+for verb in (build, verify, run, attach, dump, btf, filter, capture, firewall, prog, map_, feature, target):
     root.add_command(verb)
 
 

@@ -1,7 +1,7 @@
 """The policy of skep firewall, written again: slow and straight, from docs/tools/firewall.md. Shares no code with the tool.
 
-Rules are taken from the same RuleSet nouns (words only); taking packets apart, first match, connections, fragments and rate
-limits are done here in plain Python.
+Rules are taken from the same RuleSet nouns (words only); taking packets apart, first match, connections, fragments
+and rate limits are done here in plain Python.
 """
 
 from __future__ import annotations
@@ -272,7 +272,9 @@ class Model:
         return rule.direction is None or int(rule.direction) == self.direction
 
     def has_token(self, rule: Any, number: int, seen: Seen, now: int) -> bool:
-        """Tokens drip in at the rate; a bucket holds `burst` of them and starts full. Counted in units of one interval."""
+        """Tokens drip in at the rate; a bucket holds `burst` of them and starts full. Counted in units of one
+        interval.
+        """
         source = seen.source if seen.version == 4 else seen.source[:8]
         interval = rule.rate.seconds * 10**9 // rule.rate.count
         most = rule.rate.burst * interval

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import skep
-from skep.tools.firewall import Firewall, parse_rules
-
 from tests.unit.tools_firewall.firewall_model import Model
 from tests.unit.tools_firewall.traffic import frames, rules_text, write_pcap
+
+import skep
+from skep.tools.firewall import Firewall, parse_rules
 
 INTERFACES = {"eth0": 1, "eth1": 2}
 START_US = 1_700_000_000_000_000
@@ -33,7 +33,9 @@ def run(firewall: Firewall, path: Path, text: str, ifindex: int = 1) -> list[tup
     return [(int(d.action), d.reason, d.rule) for d in firewall.decisions()]
 
 
-def compare(firewall: Firewall, text: str, packets: list[bytes], times: list[int], folder: Path, ifindex: int = 1) -> set[str]:
+def compare(
+    firewall: Firewall, text: str, packets: list[bytes], times: list[int], folder: Path, ifindex: int = 1
+) -> set[str]:
     path = folder / "in.pcap"
     write_pcap(path, packets, times)
     got = run(firewall, path, text, ifindex)
@@ -69,7 +71,8 @@ def test_the_real_capture(live: Firewall, tmp_path: Path, examples: Path) -> Non
     for seed in range(6):
         chance = random.Random(seed)
         compare(live, rules_text(chance, 20), packets, times, tmp_path)
-    text = "default: deny\nstateful: true\nrules:\n  - allow: {proto: tcp, port: [80, 443, 8000-9000]}\n  - allow: {proto: udp}\n"
+    text = "default: deny\nstateful: true\nrules:\n  - allow: {proto: tcp, port: [80, 443, 8000-9000]}\n"
+    text += "  - allow: {proto: udp}\n"
     assert "reply" in compare(live, text, packets, times, tmp_path)
 
 
@@ -81,5 +84,15 @@ def test_the_random_worlds_reach_everything(live: Firewall, tmp_path: Path) -> N
         packets = frames(chance, 400)
         times = [START_US + n * 50_000 for n in range(len(packets))]
         reached |= compare(live, rules_text(chance, chance.choice([5, 15])), packets, times, tmp_path)
-    wanted = {"related", "rule", "default", "reply", "related", "non_ip", "ndp", "over_rate", "later_fragment", "unknown_fragment"}
+    wanted = {
+        "related",
+        "rule",
+        "default",
+        "reply",
+        "non_ip",
+        "ndp",
+        "over_rate",
+        "later_fragment",
+        "unknown_fragment",
+    }
     assert wanted | {"fragment", "malformed"} <= reached

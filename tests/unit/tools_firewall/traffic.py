@@ -8,7 +8,16 @@ from pathlib import Path
 
 V4 = ["10.0.0.1", "10.0.0.2", "10.0.1.1", "10.1.0.1", "192.0.2.1", "192.0.2.200", "203.0.113.9"]
 V6 = ["fd00::1", "fd00::2", "fd00:0:0:1::1", "2001:db8::1", "fe80::1"]
-NETWORKS4 = [*V4, "10.0.0.0/8", "10.0.0.0/16", "10.0.0.0/24", "192.0.2.0/24", "192.0.2.128/25", "0.0.0.0/0", "10.1.0.0/31"]
+NETWORKS4 = [
+    *V4,
+    "10.0.0.0/8",
+    "10.0.0.0/16",
+    "10.0.0.0/24",
+    "192.0.2.0/24",
+    "192.0.2.128/25",
+    "0.0.0.0/0",
+    "10.1.0.0/31",
+]
 NETWORKS6 = [*V6, "fd00::/8", "fd00::/64", "2001:db8::/32", "::/0"]
 PORTS = [22, 53, 80, 81, 443, 8000, 8050, 40000, 40001]
 RANGES = ["22", "53", "80-81", "443", "8000-8099", "0-1023", "1024-65535", "8050"]
@@ -35,7 +44,9 @@ def rule_text(chance: random.Random) -> str:
     elif kind < 0.7:
         parts["proto"] = "icmp" if family == 4 else "icmpv6"
         if chance.random() < 0.7:
-            parts["icmp"] = chance.choice(["echo-request", "echo-reply", "destination-unreachable", "3/1", "[1, 128/0]"])
+            parts["icmp"] = chance.choice(
+                ["echo-request", "echo-reply", "destination-unreachable", "3/1", "[1, 128/0]"]
+            )
     elif kind < 0.75:
         parts["proto"] = "gre"
     if chance.random() < 0.15:
@@ -108,7 +119,15 @@ def packet(chance: random.Random, version: int, recent: bytes | None = None) -> 
     if version == 4:
         options = b"\x01" * 4 if chance.random() < 0.1 else b""
         header = struct.pack(
-            ">BBHHHBBH", 0x45 + len(options) // 4, 0, 20 + len(options) + len(body), number, more << 13 | fragment, 64, protocol, 0
+            ">BBHHHBBH",
+            0x45 + len(options) // 4,
+            0,
+            20 + len(options) + len(body),
+            number,
+            more << 13 | fragment,
+            64,
+            protocol,
+            0,
         )
         return header + source + destination + options + body
     chain: list[tuple[int, bytes]] = []

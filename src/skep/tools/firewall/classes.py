@@ -1,9 +1,9 @@
 """Rules to tables: which hash table answers which rules, so that a packet costs the same whatever their number.
 
-Rules that ask for one thing only need no table: the leaf of that value names the first of them. The others are laid into at
-most TABLES hash tables. The key of a table is the class of the packet's value in each dimension; a class is a set of
-signatures that this table's rules cannot tell apart. A rule that covers several classes (10.0.0.0/8 where another rule of
-the table speaks of 10.1.0.0/16) is written once for each combination, so:
+Rules that ask for one thing only need no table: the leaf of that value names the first of them. The others are laid
+into at most TABLES hash tables. The key of a table is the class of the packet's value in each dimension; a class is
+a set of signatures that this table's rules cannot tell apart. A rule that covers several classes (10.0.0.0/8 where
+another rule of the table speaks of 10.1.0.0/16) is written once for each combination, so:
 
 - rules that ask for the same dimensions start in one table;
 - where that would take too many entries, they are laid into several, so that in none of them two rules overlap;
@@ -23,7 +23,7 @@ from math import prod
 from skep.diagnostics import Diagnostic, Span
 from skep.errors import UnsupportedError
 from skep.tools.firewall.pauses import without_collection
-from skep.tools.firewall.rules import Rule, RuleSet
+from skep.tools.firewall.rules import RuleSet
 from skep.tools.firewall.spaces import Dimension, Signature, Space, make_spaces
 
 TABLES = 14
@@ -232,7 +232,7 @@ def _too_intertwined(groups: list[list[int]], rules: RuleSet) -> UnsupportedErro
             f"the rules overlap in too many ways: {len(groups)} tables would be needed, the limit is {TABLES}",
             span=Span(rules.file, rule.line, text=rule.text) if rule.line else None,
             why=(
-                "rules that ask for two or more things (networks, ports, ...) and contain each other need a table per level",
+                "rules that ask for two or more things and contain each other need a table for each level",
                 f"this rule is one of {len(smallest)} that need a table of their own",
             ),
             help="write nested networks or port ranges on fewer levels, or split the rule set by interface",

@@ -1,4 +1,6 @@
-"""The live firewall: the program on an engine, its maps filled from a rule set, replaced and changed while packets run."""
+"""The live firewall: the program on an engine, its maps filled from a rule set, replaced and changed while packets
+run.
+"""
 
 from __future__ import annotations
 
@@ -231,7 +233,9 @@ class Firewall:
         return True
 
     def live_entries(self) -> dict[Network, tuple[Action, Count]]:
-        """What was denied and allowed while running, with its packets (from it when coming in, to it when going out)."""
+        """What was denied and allowed while running, with its packets (from it when coming in, to it when going
+        out).
+        """
         found = {}
         for network, action in self._live.items():
             raw = self._handle(f"live{network.family}").lookup(live_key(network))
@@ -240,7 +244,9 @@ class Firewall:
         return found
 
     def forget_connections(self) -> int:
-        """Cut what was allowed so far: connections, fragments and rate limits begin anew. Returns how many were known."""
+        """Cut what was allowed so far: connections, fragments and rate limits begin anew. Returns how many were
+        known.
+        """
         return sum(_empty(self._handle(name)) for name in ("connections", "openings", "fragments", "buckets"))
 
     # ---- counters ----

@@ -71,8 +71,8 @@ def make_image(compiled: Compiled, slot: int, rule_room: int, interfaces: Mappin
         for key, rule in table.entries.items():
             combinations[COMBINATION.pack(where, *key)] = U32.pack(rule)
     rules = image.of("rules")
-    for number, rule in enumerate(compiled.rules.rules):
-        rules[U32.pack(slot * rule_room + number)] = _rule(rule)
+    for number, written in enumerate(compiled.rules.rules):
+        rules[U32.pack(slot * rule_room + number)] = _rule(written)
     image.of("policies")[U32.pack(slot)] = _policy(compiled, [group[0] for group in leaves])
     return image
 
@@ -118,15 +118,13 @@ def _put_small_spaces(
     ports = [[base[Dimension.SERVICE]] * PORTS for _ in range(SOURCE_PORT_SLOT)]
     ports.append([base[Dimension.SOURCE_PORT]] * PORTS)
     for dimension in (Dimension.SERVICE, Dimension.SOURCE_PORT):
-        for where, signature in compiled.spaces[dimension].leaves.items():
-            table, low, high = where  # type: ignore[misc]
+        for (table, low, high), signature in compiled.spaces[dimension].leaves.items():
             row = ports[SOURCE_PORT_SLOT if dimension == Dimension.SOURCE_PORT else table]
             row[low : high + 1] = [base[dimension] + signature] * (high + 1 - low)
     for table, row in enumerate(ports):
         image.of("services")[U32.pack(image.slot * SERVICE_SLOTS + table)] = struct.pack(f"={PORTS}H", *row)
     places = image.of("places")
-    for where, signature in compiled.spaces[Dimension.PLACE].leaves.items():
-        name, direction = where  # type: ignore[misc]
+    for (name, direction), signature in compiled.spaces[Dimension.PLACE].leaves.items():
         if name and name not in interfaces:
             continue  # it is not there: no packet comes through it
         key = PLACE.pack(image.slot, interfaces[name] if name else 0, direction)
@@ -151,7 +149,7 @@ def _policy(compiled: Compiled, absent: list[tuple[int, int, tuple[int, ...]]]) 
 
 def decisions(memory: memoryview, count: int) -> Iterator[tuple[bytes, bytes, int, int, int, int, int, int, int, int]]:
     """The trace: source, destination, ports, protocol, family, action, reason, rule, length of each packet."""
-    return DECISION.iter_unpack(memory[: count * DECISION.size])  # type: ignore[return-value]
+    return DECISION.iter_unpack(memory[: count * DECISION.size])
 
 
 def named_interfaces(rules: RuleSet) -> list[str]:

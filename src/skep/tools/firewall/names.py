@@ -1,4 +1,6 @@
-"""Words of rule files for protocols, ports and ICMP types, with their numbers (IANA), and where the program looks them up."""
+"""Words of rule files for protocols, ports and ICMP types, with their numbers (IANA), and where the program looks
+them up.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ IPV6_EXTENSIONS = frozenset({0, 43, 44, 60, 135, 139, 140})
 
 WITH_PORTS = frozenset({TCP, UDP, SCTP, DCCP, UDPLITE})
 
-#: enum service_slot, parse.h: tables of ports or ICMP types; every other protocol is looked up in table 0 by its number.
+#: enum service_slot, parse.h: tables of ports or ICMP types; every other protocol is looked up in table 0 by its
+#: number.
 SERVICE_SLOTS: Mapping[int, int] = {TCP: 1, UDP: 2, SCTP: 3, DCCP: 4, UDPLITE: 5, ICMP: 6, ICMPV6: 7}
 SOURCE_PORT_SLOT = 8
 

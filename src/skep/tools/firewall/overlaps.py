@@ -1,7 +1,8 @@
 """Rules that cannot do what their writer meant: warnings that name both lines.
 
 - never reached: an earlier rule matches all that this one does, and does the same (F0301) or the opposite (F0302);
-- overlapping: two rules with opposite actions share packets, and neither contains the other, so that their order decides
+- overlapping: two rules with opposite actions share packets, and neither contains the other, so that their order
+decides
   (F0303; looked for in rule sets of up to MAX_PAIRWISE rules). An exception in front of a wider rule is no finding.
 """
 

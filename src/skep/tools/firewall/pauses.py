@@ -1,4 +1,6 @@
-"""Building a million objects that all stay: the garbage collector looks at them again and again, for half of the time."""
+"""Building a million objects that all stay: the garbage collector looks at them again and again, for half of the
+time.
+"""
 
 from __future__ import annotations
 

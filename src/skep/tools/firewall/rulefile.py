@@ -49,7 +49,9 @@ def read_rules(path: Path) -> RuleSet:
             raise InputError(Diagnostic("F0103", f"'{path}' has {size} bytes; a rule file has at most {MAX_BYTES}"))
         text = path.read_bytes().decode("utf-8")
     except OSError as error:
-        raise InputError(Diagnostic("F0103", f"cannot read '{path}': {error.strerror}", help="give a rule file")) from None
+        raise InputError(
+            Diagnostic("F0103", f"cannot read '{path}': {error.strerror}", help="give a rule file")
+        ) from None
     except UnicodeDecodeError as error:
         what = f"'{path}' is not UTF-8 text (byte {error.start})"
         raise InputError(Diagnostic("F0103", what, help="rule files are YAML text")) from None
@@ -230,7 +232,8 @@ class _Reader:
             if wrong:
                 self.find("F0116", f"{', '.join(wrong)} has no ports", body.lines["port"], "make two rules of it")
                 return None
-            ranges = self.value(body, "port", _port_ranges, ())
+            none: tuple[tuple[int, int], ...] = ()
+            ranges = self.value(body, "port", _port_ranges, none)
             return tuple(Service(number, low, high) for number in protocols for low, high in ranges)
         return tuple(Service(number) for number in protocols)
 

@@ -1,4 +1,6 @@
-"""What a rule file says: rules, a policy, and where each was written. Words and numbers only; nothing is compiled yet."""
+"""What a rule file says: rules, a policy, and where each was written. Words and numbers only; nothing is compiled
+yet.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The five things a rule can ask for, each as a line of leaves: pieces of its values that no rule tells apart.
 
-A *predicate* is what one rule asks of one dimension (a tuple of networks, of services, ...); equal ones are one. A *leaf* is
-what a packet's value is looked up as; its *signature* says which predicates it answers. Leaves with the same signature are
-the same to every rule.
+A *predicate* is what one rule asks of one dimension (a tuple of networks, of services, ...); equal ones are one. A
+*leaf* is what a packet's value is looked up as; its *signature* says which predicates it answers. Leaves with the same
+signature are the same to every rule.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import chain
+from typing import Any
 
 from skep.tools.firewall.names import SERVICE_SLOTS
 from skep.tools.firewall.rules import Direction, Network, Rule
@@ -44,7 +45,7 @@ class Space:
     predicates: list[int | None]
     count: int
     signatures: list[Signature] = field(default_factory=lambda: [()])
-    leaves: dict[Hashable, int] = field(default_factory=dict)
+    leaves: dict[Any, int] = field(default_factory=dict)
     numbers: dict[Signature, int] = field(default_factory=lambda: {(): 0})
 
     def add(self, place: Hashable, signature: Signature) -> None:
@@ -67,8 +68,8 @@ def make_spaces(rules: Sequence[Rule]) -> tuple[Space, ...]:
     )
 
 
-def _number(asked: Iterable[Hashable | None]) -> tuple[list[int | None], dict[Hashable, int]]:
-    numbers: dict[Hashable, int] = {}
+def _number(asked: Iterable[Hashable | None]) -> tuple[list[int | None], dict[Any, int]]:
+    numbers: dict[Any, int] = {}
     return [None if each is None else numbers.setdefault(each, len(numbers)) for each in asked], numbers
 
 
@@ -77,7 +78,7 @@ def _networks(asked: Sequence[tuple[Network, ...] | None]) -> Space:
     space = Space(predicates, len(numbers))
     owners: dict[Network, list[int]] = defaultdict(list)
     for networks, number in numbers.items():
-        for network in dict.fromkeys(networks):  # type: ignore[call-overload]
+        for network in dict.fromkeys(networks):
             owners[network].append(number)
     # In this order every network comes after those that contain it.
     open_networks: list[tuple[Network, Signature]] = []
@@ -118,7 +119,7 @@ def _services(asked: Sequence[tuple[Hashable, ...] | None]) -> Space:
     predicates, numbers = _number(asked)
     ranges: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
     for services, number in numbers.items():
-        for service in services:  # type: ignore[attr-defined]
+        for service in services:
             table = SERVICE_SLOTS.get(service.protocol, 0)
             low, high = (service.low, service.high) if table else (service.protocol, service.protocol)
             ranges[table].append((low, high, number))
@@ -127,7 +128,7 @@ def _services(asked: Sequence[tuple[Hashable, ...] | None]) -> Space:
 
 def _source_ports(asked: Sequence[tuple[tuple[int, int], ...] | None]) -> Space:
     predicates, numbers = _number(asked)
-    found = [(low, high, number) for ports, number in numbers.items() for low, high in ports]  # type: ignore[attr-defined]
+    found = [(low, high, number) for ports, number in numbers.items() for low, high in ports]
     return _lines(Space(predicates, len(numbers)), {0: found} if found else {})
 
 
@@ -143,7 +144,7 @@ def _places(rules: Sequence[Rule]) -> Space:
         for direction in Direction:
             answered = [
                 number
-                for (interfaces, way), number in numbers.items()  # type: ignore[misc]
+                for (interfaces, way), number in numbers.items()
                 if (interfaces is None or name in interfaces) and way in (None, direction)
             ]
             space.add((name, direction), tuple(answered))

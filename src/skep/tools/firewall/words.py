@@ -1,4 +1,6 @@
-"""Single words of a rule to values: networks, ports, protocols, ICMP types, rates, durations. ValueError says what is wrong."""
+"""Single words of a rule to values: networks, ports, protocols, ICMP types, rates, durations. ValueError says what
+is wrong.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """YAML with line numbers, fast: built from libyaml's events, because nodes with marks take 5 times as long.
 
-Everything stays text: what is a number, an address or a word is decided by who reads it, so `no`, `1e3` and `22:22` are not
-turned into something else.
+Everything stays text: what is a number, an address or a word is decided by who reads it, so `no`, `1e3` and `22:22`
+are not turned into something else.
 """
 
 from __future__ import annotations
