@@ -84,7 +84,7 @@ def run(
         spec = with_type(open_object(file), [name] if name else [], prog_type)
         if any(attaches_itself(program.section) for program in spec.programs.values()):
             print_notes(spec, as_json=as_json)
-            chosen = [_choose_program(spec, name)] if name else None
+            chosen = [choose_program(spec, name)] if name else None
             elements = parse_fills(spec, fills)
             with load(spec, engine="kernel", programs=chosen, variables=parse_settings(spec, settings)) as live:
                 fill_maps(live, elements)
@@ -110,8 +110,8 @@ def run(
         )
     spec = with_type(open_object(file), [name] if name else [], prog_type)
     print_notes(spec, as_json=as_json)
-    name = _choose_program(spec, name)
-    programs = [name, *_tail_call_targets(spec, name)]
+    name = choose_program(spec, name)
+    programs = [name, *tail_call_targets(spec, name)]
     elements = parse_fills(spec, fills)
     with load(spec, engine=engine, programs=programs, variables=parse_settings(spec, settings)) as live:
         fill_maps(live, elements)
@@ -130,7 +130,7 @@ def run(
             _print_maps(live)
 
 
-def _choose_program(spec: ObjectSpec, name: str | None) -> str:
+def choose_program(spec: ObjectSpec, name: str | None) -> str:
     if name is not None:
         if name not in spec.programs:
             raise no_such_name("program", name, spec.programs)
@@ -142,7 +142,7 @@ def _choose_program(spec: ObjectSpec, name: str | None) -> str:
     raise UsageError(Diagnostic("U0303", f"{what}: say which", why=(f"programs: {listed}",), help="use --program NAME"))
 
 
-def _tail_call_targets(spec: ObjectSpec, name: str) -> list[str]:
+def tail_call_targets(spec: ObjectSpec, name: str) -> list[str]:
     """Programs that C put into prog_arrays: they are needed too."""
     targets = {slot.target for blueprint in spec.maps.values() for slot in blueprint.slots}
     return [target for target in spec.programs if target in targets and target != name]
