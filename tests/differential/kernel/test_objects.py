@@ -1,6 +1,6 @@
 """Objects of real projects through skep's own engine, maps, types and lines included: the manifest's verdicts.
 
-The loading happens in a child process (this file run as a program), in bounded time; nothing is attached, run or pinned.
+The loading happens in a child process (this file run as a program), in bounded time. Nothing is attached or pinned.
 """
 
 from __future__ import annotations
