@@ -43,6 +43,9 @@ _HANDLED = frozenset(
         ProgType.LWT_XMIT,
         ProgType.LWT_SEG6LOCAL,
         ProgType.LIRC_MODE2,
+        ProgType.TRACING,
+        ProgType.LSM,
+        ProgType.STRUCT_OPS,
         ProgType.RAW_TRACEPOINT_WRITABLE,
         ProgType.NETFILTER,
     }

@@ -16,7 +16,7 @@ from typing import Any
 from skep.abi.map_types import MapType
 from skep.abi.prog_types import AttachType, ProgType
 from skep.btf.reader import parse_btf
-from skep.btf.types import Btf, Func
+from skep.btf.types import Btf, Func, Struct
 from skep.isa import opcodes as op
 from skep.isa.codec import decode
 from skep.isa.instruction import Instruction, KfuncRef, KsymRef, MapRef, MapValueRef, slots
@@ -31,6 +31,29 @@ TARGET = Target("linux", (6, 18, 44), refused_helpers={36: "locked down", 58: "C
 SETS = ("test_verifier", "verifier_progs", "selftests_other", "mutants")
 
 _STRICT_ALIGNMENT, _SLEEPABLE, _FRAGS = 1, 16, 32
+
+
+@cache
+def target() -> Target:
+    """The target with the running kernel's types, where it shows them."""
+    types = Path("/sys/kernel/btf/vmlinux")
+    return replace(TARGET, btf=parse_btf(types.read_bytes())) if types.exists() else TARGET
+
+
+_ATTACH_PREFIXES = {23: "btf_trace_", 27: "bpf_lsm_", 28: "bpf_iter_", 43: "bpf_lsm_"}
+
+
+def _attach_to(prog: dict[str, Any]) -> str:
+    """What the program attaches to, as a section name says it; ``table.member`` for struct_ops."""
+    name = prog.get("attach_btf_name") or ""
+    attach = prog["expected_attach_type"]
+    if prog["prog_type"] != ProgType.STRUCT_OPS:
+        return str(name.removeprefix(_ATTACH_PREFIXES.get(attach, "")))
+    btf = target().btf
+    found = btf.find(name, Struct) if btf is not None else None
+    table = btf[found] if btf is not None and found is not None else None
+    members = table.members if isinstance(table, Struct) else ()
+    return f"{name}.{members[attach].name if attach < len(members) else f'#{attach}'}"
 
 
 def rows(*sets: str) -> Iterator[dict[str, Any]]:
@@ -91,7 +114,7 @@ def link(row: dict[str, Any]) -> LinkedProgram:
         section=row["section"] or "",
         prog_type=prog_type,
         attach_type=AttachType(attach) if typed and attach in list(AttachType) else None,
-        attach_to="",
+        attach_to=_attach_to(prog),
         sleepable=bool(prog["prog_flags"] & _SLEEPABLE),
         frags=bool(prog["prog_flags"] & _FRAGS),
         license=prog["license"],
@@ -99,7 +122,7 @@ def link(row: dict[str, Any]) -> LinkedProgram:
         subprograms=_subprograms(tuple(insns), btf, prog),
         lines={},
         maps={spec.name: spec for spec in maps},
-        target=TARGET,
+        target=target(),
         btf=btf,
     )
 

@@ -38,7 +38,14 @@ _PHRASES = {
     "sock_common": "a socket",
     "tcp_sock": "a TCP socket",
     "flow_keys": "the flow keys",
+    "rdonly_untrusted_mem": "a pointer to kernel memory of unknown size",
+    "buf": "a buffer of the iterator",
     "ptr_": "a pointer to a kernel object",
+    "trusted_ptr_": "a trusted pointer to a kernel object",
+    "rcu_ptr_": "a pointer to a kernel object under RCU",
+    "untrusted_ptr_": "an untrusted pointer to a kernel object",
+    "user_ptr_": "a pointer to user memory",
+    "percpu_ptr_": "a pointer to per-CPU memory",
 }
 _OR_NULL = "_or_null"
 
@@ -120,6 +127,10 @@ def _helper_name(number: int) -> str | None:
 
 def phrase(name: str) -> str:
     """The kernel's name of a kind of value, in words: ``map_value_or_null`` is a pointer that may be NULL."""
+    if name.endswith("ptr_or_null_"):
+        return f"{_PHRASES.get(name.removesuffix('or_null_'), 'a pointer to a kernel object')} that may be NULL"
+    if name.endswith("ptr_"):
+        return _PHRASES.get(name, "a pointer to a kernel object")
     if name.endswith(_OR_NULL):
         return f"{_PHRASES.get(name.removesuffix(_OR_NULL), name)} that may be NULL"
     return _PHRASES.get(name, name)
@@ -134,6 +145,7 @@ def _known(
     """Everything that texts may mention, as text."""
     values: Mapping[str, object] = violation.values
     known = {key: _as_text(value) for key, value in values.items() if value is not None and value != ""}
+    known["target"] = linked.target.name
     known["prog_type"] = linked.prog_type.name.lower()
     known["harmless"] = harmless_result(linked.prog_type)
     name = dereferenced(find_span(linked, violation.slot))

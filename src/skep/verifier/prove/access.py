@@ -9,7 +9,7 @@ from skep.abi.kernel_objects import KERNEL_OBJECTS
 from skep.abi.map_types import MapType
 from skep.abi.prog_types import ProgType
 from skep.model.maps import MapSpec
-from skep.verifier.prove import regions, stack
+from skep.verifier.prove import objects, regions, stack
 from skep.verifier.requirements.kinds import (
     LegacyPacketLoad,
     Requirement,
@@ -20,6 +20,7 @@ from skep.verifier.requirements.kinds import (
     Violation,
 )
 from skep.verifier.state.machine import MachineState
+from skep.verifier.state.typed_context import TypedContext
 from skep.verifier.state.values import Kind, Number, Pointer, type_name
 from skep.verifier.state.world import World
 
@@ -96,6 +97,8 @@ def _not_yet(need: ValidAccess, pointer: Pointer, state: MachineState, world: Wo
 
 
 def _context(need: ValidAccess, pointer: Pointer, state: MachineState, world: World) -> Violation | None:
+    if isinstance(world.typed, TypedContext):
+        return objects.typed_context(need, pointer, world.typed, state, world)
     offset = need.offset
     if pointer.off or pointer.var is not None:
         violation = regions.unmoved(need, pointer, need.reg)
@@ -194,7 +197,9 @@ _BY_KIND: dict[Kind, Callable[[ValidAccess, Pointer, MachineState, World], Viola
     Kind.TCP_SOCK: _kernel_object,
     Kind.XDP_SOCK: _kernel_object,
     Kind.FLOW_KEYS: _kernel_object,
-    Kind.BTF: _not_yet,
+    Kind.BTF: objects.valid_access,
+    Kind.PROBED: objects.probed_access,
+    Kind.BUFFER: objects.buffer_access,
 }
 
 

@@ -46,6 +46,7 @@ _MOVABLE = frozenset(
         Kind.RECORD,
         Kind.FUNC,
         Kind.BTF,
+        Kind.BUFFER,
     }
 )
 
@@ -114,9 +115,9 @@ def _moves(
         said = f"R{reg} pointer arithmetic on {name} prohibited, null-check it first"
         return Violation(Rule.POINTER_MATH_NULLABLE, need, said, reg, {"pointer": name})
     kind = pointer.kind
+    if kind is Kind.PROBED:
+        return None
     if kind not in _MOVABLE:
-        if kind is Kind.BTF:
-            return None
         constant = not by[1]
         moves_nothing = kind is Kind.MAP and constant and by.smin == 0 and need.code == op.ADD
         if not moves_nothing and not (kind is Kind.FLOW_KEYS and constant):

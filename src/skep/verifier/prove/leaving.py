@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from skep.verifier.prove import regions
 from skep.verifier.requirements.kinds import (
     Event,
     NothingOpen,
@@ -12,7 +13,7 @@ from skep.verifier.requirements.kinds import (
     Violation,
 )
 from skep.verifier.state.machine import MachineState
-from skep.verifier.state.returns import range_at_exit
+from skep.verifier.state.returns import range_at_exit, returns_nothing, returns_object
 from skep.verifier.state.values import Kind, Number, Pointer
 from skep.verifier.state.world import World
 
@@ -50,6 +51,8 @@ def result_in_range(need: ResultInRange, state: MachineState, world: World) -> V
         if frame.callback is None:
             return None
         return _within(need, result, frame.callback, "callback", "At callback return")
+    if frame.start == 0 and returns_nothing(world):
+        return None
     if result is None:
         return Violation(Rule.RETURN_UNINITIALISED, need, "R0 !read_ok", 0)
     if frame.start != 0:
@@ -59,7 +62,9 @@ def result_in_range(need: ResultInRange, state: MachineState, world: World) -> V
         return None
     if isinstance(result, Pointer) and not world.linked.target.privileged:
         return Violation(Rule.POINTER_LEAK, need, "R0 leaks addr as return value", 0, {"pointer": result.name})
-    wanted = range_at_exit(world.linked)
+    if returns_object(world, result):
+        return regions.unmoved(need, result, 0) if isinstance(result, Pointer) else None
+    wanted = range_at_exit(world)
     if wanted is None:
         return None
     return _within(need, result, wanted, "program", "At program exit")

@@ -70,6 +70,26 @@ class Rule(StrEnum):
     UNBOUNDED_OFFSET = "unbounded_offset"  # reg
     MISALIGNED = "misaligned"  # reg, offset, size
     ATOMIC_REGION = "atomic_region"  # reg, pointer
+    # Kernel objects
+    CONTEXT_ARGUMENT = "context_argument"  # offset, size, use, reason: no such argument of what it attaches to
+    OBJECT_ACCESS = "object_access"  # reg, struct, offset, size, reason
+    OBJECT_READ_ONLY = "object_read_only"  # reg, struct, offset
+    OBJECT_REGION = "object_region"  # reg, struct, region: user or per-CPU memory used directly
+    OBJECT_OFFSET = "object_offset"  # reg, struct, offset: negative or variable
+    OBJECT_LICENSE = "object_license"  # struct
+    OBJECT_TYPE = "object_type"  # reg, expected, struct, function
+    OBJECT_TRUST = "object_trust"  # reg, function, pointer, wanted
+    BUFFER_OFFSET = "buffer_offset"  # reg, offset: negative or variable
+    KERNEL_VARIABLE = "kernel_variable"  # name
+    KFUNC_UNKNOWN = "kfunc_unknown"  # kfunc
+    KFUNC_PROG_TYPE = "kfunc_prog_type"  # kfunc, prog_type
+    KFUNC_SLEEPS = "kfunc_sleeps"  # kfunc
+    KFUNC_ARGUMENT = "kfunc_argument"  # reg, kfunc, expected, pointer
+    SECTION_UNMATCHED = "section_unmatched"  # kfunc, section: closed without being open, or opened twice
+    SECTION_SLEEPS = "section_sleeps"  # function, section: something that may sleep where nothing may
+    SECTION_OPEN = "section_open"  # event, section
+    SECTION_NEEDED = "section_needed"  # kfunc: only under the RCU read lock
+    EXCEPTION = "exception"  # reason
     # Calls
     HELPER_UNKNOWN = "helper_unknown"  # helper
     HELPER_PROG_TYPE = "helper_prog_type"  # helper, prog_type

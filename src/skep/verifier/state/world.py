@@ -13,6 +13,8 @@ from skep.model.programs import Access, CallFact, Facts, LinkedProgram, Region, 
 from skep.verifier.flow.cfg import Flow
 from skep.verifier.options import Options
 from skep.verifier.state.functions import Parameter, parameters
+from skep.verifier.state.objects import Found, Object, walk
+from skep.verifier.state.typed_context import TypedContext, typed_context
 
 _SCALAR, _POINTER = 1, 2
 
@@ -110,12 +112,14 @@ class World:
         functions: by first slot.
         flow: the shape of the code.
         context: what the entry function gets in r1.
+        typed: the same for program types whose context BTF describes; a text: why there is none.
         prototypes: of the functions with BTF, by first slot.
         notes: facts found so far.
     """
 
     __slots__ = (
         "_id",
+        "_members",
         "_parameters",
         "_resizers",
         "context",
@@ -129,6 +133,7 @@ class World:
         "prototypes",
         "signatures",
         "tail_calls",
+        "typed",
     )
 
     def __init__(self, linked: LinkedProgram, options: Options, flow: Flow) -> None:
@@ -136,6 +141,7 @@ class World:
         self.options = options
         self.flow = flow
         self.context: Context | None = context_for(linked.prog_type)
+        self.typed: TypedContext | str | None = typed_context(linked)
         self.signatures: dict[int, Signature | None] = {}
         self.prototypes: dict[int, FuncProto] = _prototypes(linked)
         self.insns: tuple[Instruction | None, ...] = slots(linked.insns)
@@ -145,6 +151,7 @@ class World:
         self.global_calls: set[int] = set()  # first slots of global functions that are called
         self._parameters: dict[int, tuple[Parameter, ...] | str] = {}
         self._resizers: frozenset[int] | None = None
+        self._members: dict[tuple[int, int, int, int], Found | str] = {}
         self._id = 0
 
     def next_id(self) -> int:
@@ -163,6 +170,13 @@ class World:
         if start not in self._parameters:
             self._parameters[start] = parameters(self.linked, self.functions[start])
         return self._parameters[start]
+
+    def member(self, source: Object, offset: int, size: int) -> Found | str:
+        """What lies at an offset of an object, or why nothing does."""
+        key = (id(source.btf), source.type, offset, size)
+        if key not in self._members:
+            self._members[key] = walk(source.btf, source.type, offset, size)
+        return self._members[key]
 
     def returns_int(self, start: int) -> bool:
         """Whether the function at this slot is known to return an integer."""

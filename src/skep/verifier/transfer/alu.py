@@ -14,7 +14,7 @@ from skep.verifier.domains import alu
 from skep.verifier.domains.scalar import U32, Scalar
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.offsets import moved
-from skep.verifier.state.values import Number, Pointer, unknown
+from skep.verifier.state.values import Kind, Number, Pointer, unknown
 from skep.verifier.state.world import World
 
 Quick = Callable[[MachineState], bool]
@@ -189,7 +189,7 @@ def _binary(insn: Instruction, slot: int, world: World, code: int) -> tuple[Quic
         result: Number | Pointer
         if isinstance(a, Pointer) and isinstance(b, Number) and width == 64:
             result = moved(a, b.range, code, world.next_id())
-        elif isinstance(a, Number) and isinstance(b, Pointer) and width == 64:
+        elif isinstance(a, Number) and isinstance(b, Pointer) and width == 64 and b.kind is not Kind.PROBED:
             result = moved(b, a.range, code, world.next_id())
         else:
             result = unknown() if width == 64 else Number(Scalar.of_size(4))

@@ -57,7 +57,7 @@ def make(insn: Instruction, slot: int, world: World) -> Branch:
             if width == 64 and _is_zero(b, by_register, insn.imm) and code in (op.JEQ, op.JNE):
                 if a.nullable and not by_register:
                     return _null_check(state, forks, a, target, after, equal=code == op.JEQ)
-                if not a.nullable and a.kind in _NOT_NULL:
+                if not a.nullable and (a.kind in _NOT_NULL or _is_trusted(a)):
                     if isinstance(b, Number):
                         b.rely()
                     return after if code == op.JEQ else target
@@ -67,6 +67,10 @@ def make(insn: Instruction, slot: int, world: World) -> Branch:
         return after
 
     return full
+
+
+def _is_trusted(a: Pointer) -> bool:
+    return a.object is not None and (bool(a.ref) or a.object.trusted)
 
 
 def _is_zero(b: Value | None, by_register: bool, imm: int) -> bool:

@@ -12,9 +12,10 @@ from skep.model.programs import Region
 from skep.verifier.domains import alu
 from skep.verifier.domains.scalar import Scalar
 from skep.verifier.state.machine import MachineState
+from skep.verifier.state.typed_context import TypedContext
 from skep.verifier.state.values import Kind, Number, Pointer, Value, constant, unknown
 from skep.verifier.state.world import World
-from skep.verifier.transfer import stack
+from skep.verifier.transfer import objects, stack
 
 Full = Callable[[MachineState], None]
 
@@ -34,6 +35,9 @@ REGIONS: dict[Kind, Region] = {
     Kind.TCP_SOCK: Region.KERNEL,
     Kind.XDP_SOCK: Region.KERNEL,
     Kind.FLOW_KEYS: Region.KERNEL,
+    Kind.BTF: Region.KERNEL,
+    Kind.PROBED: Region.KERNEL,
+    Kind.BUFFER: Region.KERNEL,
 }
 
 _FIELDS: dict[FieldKind, Callable[[World], Value]] = {
@@ -73,6 +77,7 @@ def load(insn: Instruction, slot: int, world: World) -> Full:
     signed = insn.opcode & op.MODE_MASK == op.MEMSX
     notes = world.notes
     context = world.context
+    typed = world.typed
     attach = world.linked.attach_type
 
     def full(state: MachineState) -> None:
@@ -82,6 +87,10 @@ def load(insn: Instruction, slot: int, world: World) -> Full:
         value: Value
         if kind is Kind.STACK:
             value = stack.read(state.frames[pointer.frame], pointer, offset, size, world)
+        elif kind is Kind.BTF:
+            value = objects.loaded(pointer, offset, size, state, world)
+        elif kind is Kind.CTX and isinstance(typed, TypedContext):
+            value = objects.argument(typed, offset, size, world)
         elif kind is Kind.CTX:
             field = context.field_at(offset, size, False, attach) if context is not None else None
             assert field is not None

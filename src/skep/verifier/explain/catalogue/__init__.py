@@ -1,18 +1,18 @@
 """All messages of the verifier, one module per theme; numbers go by theme as well: V01 text, V02 registers, V03 memory,
-V04 calls, V05 leaving, V06 effort, V09 what skep does not do yet."""
+V04 calls, V05 leaving, V06 effort, V08 kernel objects and functions, V09 what skep does not do yet."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from skep.verifier.explain.catalogue import calls, leaving, memory, registers, structure
+from skep.verifier.explain.catalogue import calls, leaving, memory, objects, registers, structure
 from skep.verifier.explain.entry import Entry
 
 #: All rows, by code.
 ENTRIES: tuple[Entry, ...] = tuple(
     sorted(
-        (*structure.ENTRIES, *registers.ENTRIES, *memory.ENTRIES, *calls.ENTRIES, *leaving.ENTRIES),
+        (*structure.ENTRIES, *registers.ENTRIES, *memory.ENTRIES, *calls.ENTRIES, *leaving.ENTRIES, *objects.ENTRIES),
         key=lambda entry: entry.code,
     )
 )

@@ -1,0 +1,161 @@
+"""V08: objects of the kernel, kernel functions, critical sections."""
+
+from __future__ import annotations
+
+from skep.verifier.explain.entry import Entry
+from skep.verifier.requirements.kinds import Rule
+
+ENTRIES = (
+    Entry(
+        "V0801",
+        Rule.CONTEXT_ARGUMENT,
+        "what the program attaches to has no such argument",
+        ("{size} bytes at offset {offset} of the context cannot be {use_past}: {reason}",),
+        why=("the context is the list of arguments, 8 bytes each, as the kernel's BTF declares them",),
+        help="take arguments with BPF_PROG(name, type1 arg1, ...) and the types of the function it attaches to",
+    ),
+    Entry(
+        "V0802",
+        Rule.OBJECT_ACCESS,
+        "the kernel's structure has no such member",
+        ("struct {struct}: {reason}",),
+        why=("members are found by offset and size in the kernel's own BTF",),
+        help="read a whole member of the structure, with its own type; take vmlinux.h from the kernel that it runs on",
+    ),
+    Entry(
+        "V0803",
+        Rule.OBJECT_READ_ONLY,
+        "an object of the kernel is written",
+        ("struct {struct} belongs to the kernel: what lies at offset {offset} must not be written",),
+        help="keep what you want to remember in a map; to change the kernel's state call a helper or kernel function",
+    ),
+    Entry(
+        "V0804",
+        Rule.OBJECT_REGION,
+        "a pointer to user or per-CPU memory is used directly",
+        ("{reg} points to struct {struct} in {region} memory",),
+        help="user memory: bpf_probe_read_user(); per-CPU memory: bpf_per_cpu_ptr() or bpf_this_cpu_ptr() first",
+    ),
+    Entry(
+        "V0805",
+        Rule.OBJECT_OFFSET,
+        "a kernel object is used at a negative or variable offset",
+        ("{subject} points to struct {struct}, and is used at an offset that is not a constant inside it",),
+        help="use members by name; copy an array out with bpf_probe_read_kernel() before indexing it",
+    ),
+    Entry(
+        "V0806",
+        Rule.OBJECT_LICENSE,
+        "only GPL programs with the right to read kernel memory may read the kernel's structures",
+        ("struct {struct} of the kernel can only be read by GPL-compatible, privileged programs",),
+        help='if you may:  char LICENSE[] SEC("license") = "GPL";',
+    ),
+    Entry(
+        "V0807",
+        Rule.OBJECT_TYPE,
+        "a pointer to another structure is expected",
+        ("argument {number} of {function}() must point to struct {expected}; {reg} points to struct {struct}",),
+        label="{subject} is {pointer} here",
+        why=("{origin}",),
+        help="pass a pointer of the declared type, or its member that is one",
+    ),
+    Entry(
+        "V0808",
+        Rule.OBJECT_TRUST,
+        "the pointer is not trusted enough",
+        (
+            "argument {number} of {function}() must be {wanted}; {reg} is {pointer_phrase}",
+            "argument {number} of {function}() must be {wanted}",
+        ),
+        label="{subject} is {pointer} here",
+        why=(
+            "{origin}",
+            "pointers that are read out of an object are trusted no more: the object behind them may go away",
+        ),
+        help="acquire a reference first, or stay between bpf_rcu_read_lock() and bpf_rcu_read_unlock(); check for NULL",
+    ),
+    Entry(
+        "V0809",
+        Rule.BUFFER_OFFSET,
+        "a buffer is used at a negative or variable offset",
+        ("{size} bytes at offset {offset} of a buffer: only constant offsets from 0 on can be used",),
+        help="use constant offsets, or copy the buffer to the stack first",
+    ),
+    Entry(
+        "V0810",
+        Rule.KERNEL_VARIABLE,
+        "the kernel has no such variable",
+        ("the kernel's BTF has no variable or function '{name}'",),
+        help="declare it  extern ... __ksym __weak;  and test its address before you use it",
+    ),
+    Entry(
+        "V0811",
+        Rule.KFUNC_UNKNOWN,
+        "the kernel has no such function for programs",
+        ("{target} has no kernel function {kfunc}()",),
+        why=("kernel functions come and go with versions and configurations; they are no stable interface",),
+        help="declare it  extern ... __ksym __weak;  and call it only where bpf_ksym_exists() says so",
+        said_by_kernel=False,
+    ),
+    Entry(
+        "V0812",
+        Rule.KFUNC_PROG_TYPE,
+        "this program type may not call the kernel function",
+        ("{prog_type} programs may not call {kfunc}()",),
+        help="see the function's list of program types in the reference",
+    ),
+    Entry(
+        "V0813",
+        Rule.KFUNC_SLEEPS,
+        "the kernel function may sleep, and the program must not",
+        ("{kfunc}() may sleep; this program must not",),
+        help="make the program sleepable (a section name that ends in `.s`), where its type allows that",
+    ),
+    Entry(
+        "V0814",
+        Rule.KFUNC_ARGUMENT,
+        "an argument does not fit the kernel function",
+        (
+            "argument {number} of {kfunc}() must be {expected}; {reg} is {pointer_phrase}",
+            "argument {number} of {kfunc}() must be {expected}",
+        ),
+        label="{subject} is {pointer} here",
+        why=("{origin}",),
+        help="compare the call with the function's declaration in the kernel",
+    ),
+    Entry(
+        "V0815",
+        Rule.SECTION_UNMATCHED,
+        "critical sections do not match",
+        ("{kfunc}() does not match: {section}",),
+        help="every lock is followed by one unlock on each path, and they do not nest",
+    ),
+    Entry(
+        "V0816",
+        Rule.SECTION_SLEEPS,
+        "something that may sleep is called where nothing may",
+        ("{function}() may sleep, but {section} here",),
+        help="end the critical section first",
+    ),
+    Entry(
+        "V0817",
+        Rule.SECTION_OPEN,
+        "a critical section is still open",
+        ("{section} while {event_phrase}",),
+        help="close it on every path",
+    ),
+    Entry(
+        "V0818",
+        Rule.SECTION_NEEDED,
+        "the kernel function needs the RCU read lock",
+        ("{kfunc}() may only be called under the RCU read lock",),
+        help="call bpf_rcu_read_lock() before and bpf_rcu_read_unlock() after",
+    ),
+    Entry(
+        "V0819",
+        Rule.EXCEPTION,
+        "an exception cannot be thrown or caught here",
+        ("{reason}",),
+        help="release everything before bpf_throw(); an exception callback takes one number and is called by nobody",
+    ),
+)
