@@ -60,7 +60,7 @@ def translate(program: ClassicProgram) -> ObjectSpec:
     check(program.insns)
     insns, starts = _Translation(program.insns).run()
     texts = listing(program.insns).split("\n")
-    lines = {starts[at]: Span("filter", at + 1, text=text.expandtabs()) for at, text in enumerate(texts)}
+    lines = {start: Span("filter", at + 1, text=texts[at].expandtabs()) for at, start in starts.items()}
     function = FunctionSpec(NAME, _SECTION, insns, is_global=True, lines=lines)
     return ObjectSpec(
         name=NAME,
@@ -81,16 +81,17 @@ class _Translation:
         self.program = program
         self.insns: list[Instruction] = []
         self.jumps: dict[int, int] = {}  # place of a jump -> its target
-        self.starts: list[int] = []  # place of each classic instruction's first
-        self.small_x = _small_x(program)
+        self.starts: dict[int, int] = {}  # classic instruction that can be reached -> place of its first
+        self.reached, self.small_x = _flow(program)
         self.at = 0
 
-    def run(self) -> tuple[tuple[Instruction, ...], list[int]]:
+    def run(self) -> tuple[tuple[Instruction, ...], dict[int, int]]:
         """The code, and where each classic instruction begins in it."""
         self._prologue()
         for at, insn in enumerate(self.program):
-            self.at = at
-            self.starts.append(len(self.insns) if at else 0)
+            if not self.reached[at]:
+                continue  # verifiers refuse dead code
+            self.at, self.starts[at] = at, len(self.insns) if at else 0
             _CLASSES[insn.code & op.CLASS_MASK](self, insn)
         reject = len(self.insns)
         if _REJECT in self.jumps.values():
@@ -139,12 +140,12 @@ class _Translation:
             self._put(ebpf.LDX | ebpf.MEM | ebpf.W, register, _FRAME, _cell(k))
         elif mode == op.LEN:
             self._field("len", register)
+        elif _rejects(insn):
+            self._jump(_REJECT)
         elif mode == op.MSH:
             self._header_length(k)
         elif mode == op.ABS and k >= op.LINK_OFFSETS:
             self._extension(k)
-        elif k >= op.NEGATIVE:
-            self._jump(_REJECT)
         elif mode == op.ABS:
             self._put(ebpf.LD | ebpf.ABS | insn.code & op.SIZE_MASK, imm=k)
         else:
@@ -152,16 +153,13 @@ class _Translation:
 
     def _indexed(self, insn: ClassicInstruction) -> None:
         """LD_IND adds in 32 bits and takes sums from 2**31 on for something else: they are outside every packet."""
-        if not self.small_x[self.at]:
+        if not self.small_x[self.at] or insn.k >= op.NEGATIVE - (1 << 16):
             self._put(ebpf.ALU64 | ebpf.MOV | ebpf.X, _SCRATCH, _X)
             self._put(ebpf.ALU64 | ebpf.ADD | ebpf.K, _SCRATCH, imm=insn.k)
             self._jump(_REJECT, ebpf.JMP | ebpf.JGT | ebpf.K, _SCRATCH, imm=op.NEGATIVE - 1)
         self._put(ebpf.LD | ebpf.IND | insn.code & op.SIZE_MASK, 0, _X, imm=insn.k)
 
     def _header_length(self, k: int) -> None:
-        if k >= op.NEGATIVE:
-            self._jump(_REJECT)
-            return
         self._move(_SAVED, _A)
         self._put(ebpf.LD | ebpf.ABS | ebpf.B, imm=k)
         self._put(ebpf.ALU | ebpf.AND | ebpf.K, _A, imm=15)
@@ -266,11 +264,18 @@ def _cells_read(program: Sequence[ClassicInstruction]) -> list[int]:
     )
 
 
-def _small_x(program: Sequence[ClassicInstruction]) -> list[bool]:
-    """Before each instruction: X is below 2**16 on every way there, and the k of a load with it too."""
+def _rejects(insn: ClassicInstruction) -> bool:
+    """A load that is outside every packet."""
+    klass, mode = insn.code & op.CLASS_MASK, insn.code & op.MODE_MASK
+    if insn.k < op.NEGATIVE or klass not in (op.LD, op.LDX) or mode not in (op.ABS, op.IND, op.MSH):
+        return False
+    return mode != op.ABS or insn.k < op.LINK_OFFSETS
+
+
+def _flow(program: Sequence[ClassicInstruction]) -> tuple[list[bool], list[bool]]:
+    """For each instruction: whether it can be reached, and whether X is then below 2**16 on every way to it."""
     small = [True] * (len(program) + 1)
-    reached = [False] * (len(program) + 1)
-    reached[0] = True
+    reached = [True] + [False] * len(program)
 
     def arrive(target: int, is_small: bool) -> None:
         small[target] = is_small and (small[target] or not reached[target])
@@ -278,6 +283,8 @@ def _small_x(program: Sequence[ClassicInstruction]) -> list[bool]:
 
     for at, insn in enumerate(program):
         after, klass = small[at], insn.code & op.CLASS_MASK
+        if not reached[at] or klass == op.RET or _rejects(insn):
+            continue
         if klass == op.LDX:
             mode = insn.code & op.MODE_MASK
             after = mode == op.MSH or (mode == op.IMM and insn.k < 1 << 16)
@@ -288,7 +295,6 @@ def _small_x(program: Sequence[ClassicInstruction]) -> list[bool]:
         elif klass == op.JMP:
             arrive(at + 1 + insn.jt, after)
             arrive(at + 1 + insn.jf, after)
-        elif klass != op.RET:
+        else:
             arrive(at + 1, after)
-    is_near = [insn.k < 1 << 30 for insn in program]
-    return [fits and near for fits, near in zip(small, is_near, strict=False)]
+    return reached, small
