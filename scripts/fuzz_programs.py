@@ -35,7 +35,7 @@ def main() -> int:
         "--no-guards", action="store_true", help="registers are not compared with the verifier's states"
     )
     parser.add_argument("--save", type=Path, default=Path("fuzz-findings"), help="where findings and seeds are kept")
-    parser.add_argument("--strict", action="store_true", help="print what we reject and the kernel accepts, too")
+    parser.add_argument("--strict", action="store_true", help="keep what we reject and the kernel accepts, too")
     parser.add_argument("--only", type=int, metavar="SEED", help="show one program")
     parser.add_argument("--mutation", type=int, metavar="N", help="with --only: this mutant of it")
     parser.add_argument("--minimise", action="store_true", help="with --only: make it small, as long as it fails alike")
@@ -47,7 +47,16 @@ def main() -> int:
     started = time.monotonic()
     with concurrent.futures.ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn")) as pool:
         rows = [
-            (job, options.jobs, options.seed, options.seconds, with_kernel, not options.no_guards, options.save)
+            (
+                job,
+                options.jobs,
+                options.seed,
+                options.seconds,
+                with_kernel,
+                not options.no_guards,
+                options.save,
+                options.strict,
+            )
             for job in range(options.jobs)
         ]
         found = list(pool.map(_work, *zip(*rows, strict=True)))
@@ -61,7 +70,9 @@ def main() -> int:
     return 1 if total.bugs else 0
 
 
-def _work(job: int, jobs: int, first: int, seconds: float, with_kernel: bool, with_guards: bool, save: Path) -> Counts:
+def _work(
+    job: int, jobs: int, first: int, seconds: float, with_kernel: bool, with_guards: bool, save: Path, strict: bool
+) -> Counts:
     counts, deadline = Counts(), time.monotonic() + seconds
     current = save / f"current-{job}.txt"
     with KernelJudge() as kernel:
@@ -72,13 +83,13 @@ def _work(job: int, jobs: int, first: int, seconds: float, with_kernel: bool, wi
             sample = choose(seed, mutation)
             report = examine(sample, kernel if with_kernel else None, compare_runs=mutation is None, guard=with_guards)
             counts.add(report)
-            _save(report, save)
+            _save(report, save, strict=strict)
     current.unlink(missing_ok=True)
     return counts
 
 
-def _save(report: Report, save: Path) -> None:
-    kinds = [kind for kind, _ in report.differences if kind is not Difference.STRICT]
+def _save(report: Report, save: Path, *, strict: bool) -> None:
+    kinds = [kind for kind, _ in report.differences if strict or kind is not Difference.STRICT]
     if kinds:
         sample = report.sample
         name = f"{kinds[0].value}-{sample.seed}" + (f"-{sample.mutation}" if sample.mutation is not None else "")
