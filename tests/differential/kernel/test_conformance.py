@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from skep.abi.features import FEATURES
 from skep.abi.map_types import MapType
 from skep.abi.prog_types import ProgType
 from skep.api import load
 from skep.errors import RejectedError
 from skep.isa import opcodes as op
 from skep.isa.assembler import assemble
+from skep.isa.forms import find_form
 from skep.isa.instruction import Instruction, MapValueRef
 from skep.kernel.engine import KernelEngine
 from skep.kernel.target import kernel_target
@@ -51,6 +53,10 @@ def engine() -> Iterator[KernelEngine]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_case(path: Path, kernel: None, engine: KernelEngine) -> None:
     case = parse_case(path.read_text(), path.stem)
+    needed = max(form.isa_version for insn in case.insns if (form := find_form(insn)) is not None)
+    since = FEATURES[f"isa_v{needed}"].since
+    if TARGET.kernel_version[:2] < since:
+        pytest.skip(f"instructions of version {needed}: since Linux {since[0]}.{since[1]}")
     if case.name in REFUSED:
         with pytest.raises(RejectedError) as caught:
             run(case, engine)

@@ -21,6 +21,7 @@ from skep.abi.prog_types import ProgType
 from skep.collection.load import load_object
 from skep.errors import RejectedError, SkepError
 from skep.kernel.engine import KernelEngine
+from skep.kernel.host import kernel_version
 from skep.kernel.target import kernel_target
 from skep.linker import set_type
 from skep.model.maps import MapSpec, Pinning
@@ -28,12 +29,15 @@ from skep.model.objects import ObjectSpec
 from skep.objfile import read_object
 
 ROOT = Path(__file__).parent.parent.parent.parent
+MEASURED_ON = (6, 18)
 MOST_ENTRIES = 4096
 TYPE_NAMES = {"SOCKET": "SOCKET_FILTER", "RAW_TP": "RAW_TRACEPOINT"}
 
 
 @pytest.mark.kernel
 def test_the_verdicts_of_the_manifest(corpus: Path, kernel: None) -> None:
+    if kernel_version()[:2] < MEASURED_ON:
+        pytest.skip("the manifest has the verdicts of Linux 6.18: an older verifier accepts less")
     command = [sys.executable, "-m", "tests.differential.kernel.test_objects", str(corpus / "objects")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
