@@ -20,7 +20,7 @@ from skep.kernel.links.executables import Executable, Probe
 from skep.kernel.links.handle import Attached, LinkGroup, name_of_program
 from skep.kernel.links.places import Attachable
 from skep.kernel.links.uprobe import attach_at
-from skep.kernel.links.usdt_arguments import SPEC_BYTES, encode_spec
+from skep.kernel.links.usdt_arguments import encode_spec
 from skep.model.hooks import Usdt
 
 SPECS, IP_TO_SPEC = b"__bpf_usdt_specs"[:15], b"__bpf_usdt_ip_to_spec_id"[:15]  # as the kernel cuts names
@@ -58,12 +58,12 @@ def attach_usdt(program: Attachable, hook: Usdt) -> Attached:
         undo = stack.enter_context(ExitStack())
         undo.callback(_release, map_id, numbers)
         for place in places:
-            spec = encode_spec(place.arguments, hook.cookie)
+            spec = encode_spec(place.arguments, hook.cookie, program.linked.btf)
             if spec not in by_spec:
                 number = _take(map_id, int(info.max_entries))
                 numbers.append(number)
                 by_spec[spec] = number
-                maps.update(specs.number, struct.pack("=I", number), spec[:SPEC_BYTES])
+                maps.update(specs.number, struct.pack("=I", number), spec)
             number = by_spec[spec]
             for ip in _addresses(executable, place, hook.pid):
                 maps.update(ips.number, struct.pack("=q", ip), struct.pack("=I", number))

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import platform
 import re
-import struct
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import IntEnum
 from types import MappingProxyType
 from typing import Final
 
+from skep.btf.types import Btf, Struct
+from skep.btf.values import codec
 from skep.diagnostics import Diagnostic
 from skep.errors import UnsupportedError
 
 MAX_ARGUMENTS: Final = 12
-_ARGUMENT: Final = struct.Struct("=QIhBb")
-SPEC_BYTES: Final = MAX_ARGUMENTS * _ARGUMENT.size + 16
 
 
 class Where(IntEnum):
@@ -68,33 +68,83 @@ _ARM64_MEMORY: Final = re.compile(r"\[(\w+)(?:,\s*#?(-?\d+))?\]")
 Place = tuple[Where, int, int, int, int]  # where, value or displacement, register, index register, log2 of the scale
 
 
-def encode_spec(arguments: str, cookie: int = 0, machine: str | None = None) -> bytes:
-    """struct __bpf_usdt_spec of a probe's arguments.
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """Where one argument is.
+
+    Attributes:
+        value: the constant, or the displacement from the register(s).
+        register, index: offsets in struct pt_regs; ``scale_bits``: log2 of the index's scale.
+        size: in bytes.
+    """
+
+    where: Where
+    value: int
+    register: int
+    index: int
+    scale_bits: int
+    size: int
+    is_signed: bool
+
+
+def parse_arguments(text: str, machine: str | None = None) -> tuple[Argument, ...]:
+    """The arguments of a probe's description.
 
     Raises:
         UnsupportedError: H0337, an argument that is not in a register, in memory next to one, or a constant.
     """
     read = _READERS.get(machine or platform.machine())
     if read is None:
-        raise _unsupported(arguments, f"arguments on {machine or platform.machine()}")
-    encoded = []
+        raise _unsupported(text, f"arguments on {machine or platform.machine()}")
+    found: list[Argument] = []
     position = 0
-    while position < len(arguments.rstrip()):
-        found = _WORD.match(arguments, position)
-        if found is None or found[2]:
-            raise _unsupported(arguments, "a floating-point argument" if found else "its spelling")
-        position = found.end()
-        size = int(found[1])
-        place = read(found[3])
+    while position < len(text.rstrip()):
+        word = _WORD.match(text, position)
+        if word is None or word[2]:
+            raise _unsupported(text, "a floating-point argument" if word else "its spelling")
+        position = word.end()
+        size = int(word[1])
+        place = read(word[3])
         if place is None or abs(size) not in _SIZES:
-            raise _unsupported(arguments, f"the argument '{found[0].strip()}'")
-        where, value, register, index, scale = place
-        packed = where | index << 8 | scale << 20
-        encoded.append(_ARGUMENT.pack(value & (1 << 64) - 1, packed, register, size < 0, 64 - 8 * abs(size)))
-    if len(encoded) > MAX_ARGUMENTS:
-        raise _unsupported(arguments, f"more than {MAX_ARGUMENTS} arguments")
-    table = b"".join(encoded).ljust(MAX_ARGUMENTS * _ARGUMENT.size, b"\0")
-    return table + struct.pack("=Qhxxxxxx", cookie, len(encoded))
+            raise _unsupported(text, f"the argument '{word[0].strip()}'")
+        found.append(Argument(*place, abs(size), size < 0))
+    if len(found) > MAX_ARGUMENTS:
+        raise _unsupported(text, f"more than {MAX_ARGUMENTS} arguments")
+    return tuple(found)
+
+
+def encode_spec(text: str, cookie: int, btf: Btf | None, machine: str | None = None) -> bytes:
+    """struct __bpf_usdt_spec as the program's own types lay it out: libbpf's header changed it in 1.7.
+
+    Raises:
+        UnsupportedError: H0337, an argument that cannot be read; H0342, the program's header is too old for it, or it
+            has no types.
+    """
+    arguments = parse_arguments(text, machine)
+    spec = btf.find("__bpf_usdt_spec", Struct) if btf is not None else None
+    argument = btf.find("__bpf_usdt_arg_spec", Struct) if btf is not None else None
+    if btf is None or spec is None or argument is None:
+        raise _old_header("the program has no type __bpf_usdt_spec", "compile it with -g")
+    described = btf[argument]
+    names = {member.name for member in described.members} if isinstance(described, Struct) else set()
+    rows = [dict.fromkeys(names, 0) for _ in range(MAX_ARGUMENTS)]
+    for row, found in zip(rows, arguments, strict=False):
+        if found.where is Where.SIB and "idx_reg_off" not in names:
+            raise _old_header("the program's usdt.bpf.h cannot read base+index arguments", "compile it with skep's")
+        row |= {
+            "val_off": found.value & (1 << 64) - 1,
+            "arg_type": int(found.where),
+            "reg_off": found.register,
+            "arg_signed": found.is_signed,
+            "arg_bitshift": 64 - 8 * found.size,
+        }
+        if "idx_reg_off" in names:
+            row |= {"idx_reg_off": found.index, "scale_bitshift": found.scale_bits}
+    return codec(btf, spec).encode({"args": rows, "usdt_cookie": cookie, "arg_cnt": len(arguments)})
+
+
+def _old_header(what: str, help: str) -> UnsupportedError:
+    return UnsupportedError(Diagnostic("H0342", what, help=help))
 
 
 def _read_x86(text: str) -> Place | None:
