@@ -41,8 +41,9 @@ test-kernel: $(READY) ## only the tests that ask the running Linux (root)
 test-kernels: $(READY) ## the same on Linux 6.1 and 6.12 in QEMU and here; writes docs/parity.md (KERNELS="live 6.12" for some)
 	$(BIN)/python -m scripts.kernels $(if $(KERNELS),$(KERNELS),--write)
 
-fuzz: $(READY) ## fuzz the readers for longer than the tests do
+fuzz: $(READY) ## fuzz readers, verifier and engines for longer than the tests do
 	SKEP_HYPOTHESIS=fuzz SKEP_FUZZ_SECONDS=$${SKEP_FUZZ_SECONDS:-60} $(BIN)/pytest tests/fuzz tests/property
+	$(BIN)/python scripts/fuzz_programs.py --seconds $${SKEP_FUZZ_SECONDS:-60} --seed $$(date +%s) --save bench/out/fuzz
 
 bench: $(READY) ## measure, side by side in one run
 	$(BIN)/python -m bench
