@@ -8,7 +8,7 @@ from dataclasses import replace
 from skep.abi.map_types import MapType
 from skep.abi.signatures import Arg, ArgKind, MemoryUse, Signature
 from skep.model.maps import MapSpec
-from skep.verifier.prove import access, regions, stack
+from skep.verifier.prove import access, objects, regions, stack
 from skep.verifier.requirements.kinds import Rule, Use, ValidAccess, ValidArgument, Violation
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.offsets import MAX_OFFSET
@@ -18,9 +18,19 @@ from skep.verifier.state.world import World
 _RDONLY_PROG = 1 << 7
 
 _MEMORY = frozenset(
-    {Kind.STACK, Kind.PACKET, Kind.PACKET_META, Kind.MAP_KEY, Kind.MAP_VALUE, Kind.MEMORY, Kind.RECORD, Kind.BTF}
+    {
+        Kind.STACK,
+        Kind.PACKET,
+        Kind.PACKET_META,
+        Kind.MAP_KEY,
+        Kind.MAP_VALUE,
+        Kind.MEMORY,
+        Kind.RECORD,
+        Kind.BTF,
+        Kind.BUFFER,
+    }
 )
-_FIXED = _MEMORY - {Kind.MEMORY, Kind.RECORD, Kind.BTF}
+_FIXED = _MEMORY - {Kind.MEMORY, Kind.RECORD, Kind.BTF, Kind.BUFFER}
 _SOCKETS = frozenset({Kind.SOCK, Kind.SOCK_COMMON, Kind.TCP_SOCK, Kind.XDP_SOCK})
 
 # Which kinds of pointers an argument may hold (kernel: compatible_reg_types), and how the kernel lists them.
@@ -38,8 +48,14 @@ _WANTED: dict[ArgKind, tuple[frozenset[Kind], str]] = {
     ArgKind.CONST_STRING: (frozenset({Kind.MAP_VALUE}), "map_value"),
     ArgKind.SOCKET: (frozenset({Kind.SOCK}), "sock"),
     ArgKind.SOCK_COMMON: (_SOCKETS, "sock_common, sock, tcp_sock, xdp_sock"),
+    ArgKind.BTF_OBJECT: (frozenset({Kind.BTF}), "ptr_, trusted_ptr_, rcu_ptr_"),
+    ArgKind.PERCPU_BTF_OBJECT: (
+        frozenset({Kind.BTF}),
+        "percpu_ptr_, percpu_rcu_ptr_, percpu_trusted_ptr_",
+    ),
     ArgKind.BTF_SOCK_COMMON: (_SOCKETS | {Kind.BTF}, "sock_common, sock, tcp_sock, xdp_sock, ptr_, trusted_ptr_"),
 }
+_OBJECTS = frozenset({ArgKind.BTF_OBJECT, ArgKind.BTF_SOCK_COMMON, ArgKind.PERCPU_BTF_OBJECT})
 _NUMBERS = frozenset({ArgKind.SIZE, ArgKind.SIZE_OR_ZERO, ArgKind.ALLOC_SIZE})
 
 # Kinds that may be passed at any offset; the others unmoved (kernel: check_func_arg_reg_off).
@@ -77,8 +93,11 @@ def valid_argument(need: ValidArgument, state: MachineState, world: World) -> Vi
     if value is None or value.kind not in wanted[0]:
         return _wrong_kind(need, value, wanted[1])
     if value.kind is Kind.BTF:
-        feature = "kernel objects as memory of helpers"
-        return Violation(Rule.UNSUPPORTED, need, feature, reg, {"feature": feature, "instead": ""})
+        if not objects.fits_argument(arg, value):
+            return _wrong_kind(need, value, wanted[1])
+        violation = objects.argument(need, value, signature, world)
+        if violation is not None or kind in _OBJECTS:
+            return violation
     if value.nullable and not arg.nullable:
         return Violation(
             Rule.ARGUMENT_NULL, need, f"R{reg} type={value.name} expected={wanted[1]}", reg, _named(need, value)
@@ -189,6 +208,10 @@ def _memory(
         if violation is not None:
             return violation
         return regions.within(need, value, reg, value.off, size, value.map.value_size, zero_size=zero_size)
+    if kind is Kind.BTF:
+        return objects.readable(need, reg, value, size, world)
+    if kind is Kind.BUFFER:
+        return objects.buffer(need, reg, value, 0, size, writes=use is Use.WRITE)
     if use is Use.WRITE and (kind is Kind.MAP_KEY or value.readonly):
         said = f"R{reg} cannot write into {value.name}"
         return Violation(Rule.MEMORY_READ_ONLY, need, said, reg, {"pointer": value.name})

@@ -48,6 +48,10 @@ _RESULTS = frozenset(
         ReturnKind.SOCKET_OR_NULL,
         ReturnKind.SOCK_COMMON_OR_NULL,
         ReturnKind.TCP_SOCK_OR_NULL,
+        ReturnKind.BTF_OBJECT,
+        ReturnKind.BTF_OBJECT_OR_NULL,
+        ReturnKind.MEMORY_OR_BTF_OBJECT,
+        ReturnKind.MEMORY_OR_BTF_OBJECT_OR_NULL,
     }
 )
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from skep.abi.signatures import Arg, ArgKind, MemoryUse, Signature
 from skep.abi.struct_ops import STRUCT_OPS
 from skep.btf import types as t
 from skep.btf.catalog import find_member, size_of
 from skep.errors import SkepError
 from skep.verifier.prove import regions
-from skep.verifier.requirements.kinds import Requirement, Rule, Use, ValidAccess, Violation
+from skep.verifier.requirements.kinds import Requirement, Rule, Use, ValidAccess, ValidArgument, Violation
 from skep.verifier.state.machine import MachineState
-from skep.verifier.state.objects import Object, Trust
+from skep.verifier.state.objects import Object, Trust, same_or_nested
 from skep.verifier.state.typed_context import TypedContext
 from skep.verifier.state.values import Pointer
 from skep.verifier.state.world import World
@@ -73,7 +74,9 @@ def _writable(
         if place is not None and place[0] <= offset < place[1]:
             if offset + size <= place[1]:
                 return None
-            said = f"write access at off {offset} with size {size} beyond the member of {found.name} ended at {place[1]}"
+            said = (
+                f"write access at off {offset} with size {size} beyond the member of {found.name} ended at {place[1]}"
+            )
             return Violation(Rule.OBJECT_READ_ONLY, need, said, reg, values)
     said = f"no write support to {found.name} at off {offset}"
     return Violation(Rule.OBJECT_READ_ONLY, need, said, reg, values)
@@ -140,3 +143,70 @@ def probed_access(need: ValidAccess, pointer: Pointer, state: MachineState, worl
         return None
     said = f"R{need.reg} cannot write into {pointer.name}"
     return Violation(Rule.MEMORY_READ_ONLY, need, said, need.reg, {"pointer": pointer.name})
+
+
+_TYPED = frozenset({ArgKind.BTF_OBJECT, ArgKind.BTF_SOCK_COMMON})
+_PLAIN = frozenset({Trust.NONE, Trust.TRUSTED, Trust.RCU})
+_SOCKETS = frozenset({Trust.NONE, Trust.TRUSTED})
+_PERCPU = frozenset({Trust.PERCPU, Trust.PERCPU | Trust.RCU, Trust.PERCPU | Trust.TRUSTED})
+_MEMORY = frozenset({Trust.TRUSTED})
+_ACCEPTED = {
+    ArgKind.BTF_OBJECT: _PLAIN,
+    ArgKind.BTF_SOCK_COMMON: _SOCKETS,
+    ArgKind.PERCPU_BTF_OBJECT: _PERCPU,
+    ArgKind.MEMORY: _MEMORY,
+    ArgKind.MAP_KEY: _MEMORY,
+    ArgKind.MAP_VALUE: _MEMORY,
+}
+_SK_RELEASE = 86
+
+
+def fits_argument(arg: Arg, pointer: Pointer) -> bool:
+    """Whether a pointer with this trust may be given at all (kernel: compatible_reg_types)."""
+    found = pointer.object
+    assert found is not None
+    return found.trust in _ACCEPTED.get(arg.kind, ()) and (arg.nullable or not pointer.nullable)
+
+
+def argument(need: ValidArgument, pointer: Pointer, signature: Signature, world: World) -> Violation | None:
+    """An object of the right type at a constant offset; or memory that is only read."""
+    found, arg, reg = pointer.object, need.arg, need.reg
+    assert found is not None
+    values: dict[str, object] = {"function": signature.name, "pointer": pointer.name, "struct": found.name}
+    if arg.kind in _TYPED:
+        wanted = "sock_common" if arg.kind is ArgKind.BTF_SOCK_COMMON else arg.btf_name
+        kernel = world.linked.target.btf
+        type_id = kernel.find(wanted, t.Struct, t.Union) if kernel is not None and wanted is not None else None
+        strict = signature.releases == reg and signature.id != _SK_RELEASE
+        if kernel is None or type_id is None:
+            said = f"R{reg} is of type {found.name} but {wanted} is expected"
+            return Violation(Rule.OBJECT_TYPE, need, said, reg, {**values, "expected": wanted})
+        if not same_or_nested(found.btf, found.type, pointer.off, kernel, type_id, strict=strict):
+            said = f"R{reg} is of type {found.name} but {wanted} is expected"
+            return Violation(Rule.OBJECT_TYPE, need, said, reg, {**values, "expected": wanted})
+    elif arg.kind is not ArgKind.PERCPU_BTF_OBJECT and arg.use is not MemoryUse.READ:
+        said = f"{signature.name}() may write into memory pointed by R{reg} type={pointer.name}"
+        return Violation(Rule.OBJECT_READ_ONLY, need, said, reg, {**values, "offset": pointer.off})
+    if signature.releases == reg and not pointer.ref:
+        said = f"R{reg} must be referenced when passed to release function"
+        return Violation(Rule.RELEASE_UNOWNED, need, said, reg, {"helper": signature.id, "pointer": pointer.name})
+    return unmoved(need, pointer, reg, fixed=signature.releases != reg)
+
+
+def unmoved(need: Requirement, pointer: Pointer, reg: int, *, fixed: bool) -> Violation | None:
+    """At a constant offset (``fixed``) or at none (kernel: __check_ptr_off_reg)."""
+    if fixed and pointer.off >= 0 and pointer.var is None:
+        return None
+    name = pointer.name
+    values: dict[str, object] = {
+        "pointer": name,
+        "offset": pointer.off,
+        "struct": pointer.object and pointer.object.name,
+    }
+    if fixed and pointer.off >= 0 and pointer.var is not None and (pointer.var[1] or pointer.var[0]):
+        said = f"variable {name} access var_off=({pointer.var.value:#x}; {pointer.var.mask:#x}) disallowed"
+        return Violation(Rule.OBJECT_OFFSET, need, said, reg, values)
+    if fixed and pointer.off >= 0:
+        return None
+    violation = regions.unmoved(need, pointer, reg)
+    return None if violation is None else Violation(Rule.OBJECT_OFFSET, need, violation.kernel, reg, values)

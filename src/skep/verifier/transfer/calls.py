@@ -16,7 +16,7 @@ from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.stack import SPILL, ZERO
 from skep.verifier.state.values import PACKET_KINDS, Kind, Number, Pointer, Value, constant, unknown
 from skep.verifier.state.world import World
-from skep.verifier.transfer import stack
+from skep.verifier.transfer import objects, stack
 from skep.verifier.transfer.branch import Branch, Fork
 
 _TAIL_CALL, _SMP_PROCESSOR_ID, _FOR_EACH, _LOOP = 12, 8, 164, 181
@@ -132,6 +132,8 @@ def _result(signature: Signature, state: MachineState, spec: MapSpec | None, slo
     socket = _SOCKETS.get(returns)
     if socket is not None:
         return _socket(signature, state, socket, slot, world)
+    if returns in objects.RETURNED:
+        return objects.returned(signature, state, world)
     if signature.return_limit_arg is not None:
         limit = state.regs[signature.return_limit_arg]
         if isinstance(limit, Number):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from skep.abi.signatures import ReturnKind, Signature
+from skep.btf import types as t
+from skep.btf.catalog import size_of
 from skep.verifier.domains.scalar import Scalar
 from skep.verifier.state.machine import MachineState
-from skep.verifier.state.objects import Object, What, trust_of_member
+from skep.verifier.state.objects import Object, Trust, What, is_struct, trust_of_member
 from skep.verifier.state.typed_context import Holds, TypedContext
 from skep.verifier.state.values import Kind, Number, Pointer, Value, unknown
 from skep.verifier.state.world import World
@@ -44,3 +47,44 @@ def argument(context: TypedContext, offset: int, size: int, world: World) -> Val
     if found.is_result:
         return Number(Scalar.signed(-_MAX_ERRNO, 1))
     return unknown()
+
+
+#: Results of helpers that are kernel objects, or memory that BTF measures.
+RETURNED = frozenset(
+    {
+        ReturnKind.BTF_OBJECT,
+        ReturnKind.BTF_OBJECT_OR_NULL,
+        ReturnKind.MEMORY_OR_BTF_OBJECT,
+        ReturnKind.MEMORY_OR_BTF_OBJECT_OR_NULL,
+    }
+)
+_OR_NULL = frozenset({ReturnKind.BTF_OBJECT_OR_NULL, ReturnKind.MEMORY_OR_BTF_OBJECT_OR_NULL})
+_CURRENT_TASK = 158
+# One socket seen as another type: it dies with the first (kernel: is_ptr_cast_function).
+_CASTS = frozenset({136, 137, 138, 139, 140, 196})
+
+
+def returned(signature: Signature, state: MachineState, world: World) -> Value:
+    """The result of a helper that gives an object."""
+    nullable = signature.returns in _OR_NULL
+    given = state.regs[1]
+    if signature.return_btf_name is None:  # bpf_per_cpu_ptr, bpf_this_cpu_ptr
+        assert isinstance(given, Pointer)
+        assert given.object is not None
+        return variable(given.object.btf, given.object.type, world, nullable=nullable)
+    kernel = world.linked.target.btf
+    found = kernel.find(signature.return_btf_name, t.Struct, t.Union) if kernel is not None else None
+    if kernel is None or found is None:  # nothing is known of it: no use but the check for NULL
+        return Pointer(Kind.PROBED, id=world.next_id() if nullable else 0, nullable=nullable, readonly=True)
+    trust = Trust.TRUSTED if signature.id == _CURRENT_TASK else Trust.NONE
+    ref = given.ref if signature.id in _CASTS and isinstance(given, Pointer) else 0
+    return of_object(Object(kernel, found, trust), world, nullable=nullable, ref=ref)
+
+
+def variable(btf: t.Btf, type_id: int, world: World, *, nullable: bool = False) -> Pointer:
+    """The address of a variable: an object, or memory that is only read."""
+    stripped = btf.strip(type_id)
+    if is_struct(btf[stripped]):
+        return of_object(Object(btf, stripped), world, nullable=nullable)
+    id = world.next_id() if nullable else 0
+    return Pointer(Kind.MEMORY, id=id, nullable=nullable, size=size_of(btf, stripped), readonly=True)
