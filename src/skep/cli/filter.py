@@ -61,13 +61,12 @@ def filter(
         raise UsageError(Diagnostic("U0501", "say what to do with the filter", help=help))
     if given is not None and expression:
         raise UsageError(Diagnostic("U0502", "--read-ddd takes the place of an expression", help="give one of them"))
-    layer = _layer(link_type, pcap)
     if given is not None:
-        program = read_classic(_text(given), str(given), layer)
+        program = read_classic(_text(given), str(given), LINK_NAMES[link_type.upper()] if link_type else None)
     else:
         mask = _netmask(netmask) if netmask is not None else None
         program = compile_expression(
-            " ".join(expression), link=layer, keep=snaplen, netmask=mask, optimised=not no_optimize
+            " ".join(expression), link=_layer(link_type, pcap), keep=snaplen, netmask=mask, optimised=not no_optimize
         )
     if d or ebpf:
         _list(program, d, ebpf=ebpf, as_json=as_json)
@@ -79,7 +78,8 @@ def filter(
 def _layer(link_type: str | None, pcap: Path | None) -> LinkLayer:
     if link_type is not None:
         return LINK_NAMES[link_type.upper()]
-    return (link_layer(pcap) if pcap is not None else None) or LinkLayer.ETHERNET
+    found = link_layer(pcap) if pcap is not None else None
+    return LinkLayer.ETHERNET if found is None else found  # LinkLayer.NULL is 0
 
 
 def _netmask(text: str) -> int:
