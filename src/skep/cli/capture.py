@@ -13,7 +13,7 @@ import click
 
 from skep import hooks
 from skep.api import load, open_object
-from skep.cli.live import announce, describe, stopped_by_signals
+from skep.cli.live import announce, announce_start, describe, stopped_by_signals
 from skep.cli.output import error_console, json_option, print_json, print_notes
 from skep.cli.run import choose_program, packet_progress, tail_call_targets
 from skep.cli.types import type_option, with_type
@@ -186,6 +186,8 @@ def _run(
         def started(link: Link) -> None:
             if not isinstance(hook, hooks.Pcap):
                 stack.enter_context(stopped_by_signals(link))
+                if not quiet:
+                    announce_start()
 
         return tool.capture(program, hook, files, count=count, duration=duration, progress=progress, started=started)
 

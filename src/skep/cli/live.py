@@ -104,6 +104,11 @@ def announce(hook: hooks.LiveHook) -> None:
         out.print(f"{name}: {text}", markup=False)
 
 
+def announce_start() -> None:
+    """Tell that packets are received from now on."""
+    error_console().print("receiving; Ctrl-C ends it", style="dim")
+
+
 @contextmanager
 def stopped_by_signals(link: Link) -> Iterator[None]:
     """Ctrl-C and SIGTERM end the run as a limit does: what was counted and written stays."""
@@ -138,6 +143,8 @@ def run_live(
     if not quiet:
         announce(hook)
     with program.attach(hook) as link, stopped_by_signals(link):
+        if not quiet:
+            announce_start()
         done = link.run(duration=seconds or None, packets=count or None)
     return done, {
         "program": program.name,
