@@ -11,12 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from skep import hooks
+from skep.cli.firewall_live import allow, cut, deny, forget, reload, run, top
 from skep.cli.output import console, error_console, json_option, print_json, report
 from skep.diagnostics import Diagnostic
-from skep.errors import UsageError
 from skep.tools.firewall import Count, Decision, Firewall, RuleSet, read_rules
 from skep.tools.firewall.classes import compile_rules
 from skep.tools.firewall.comparison import Comparison, capture_interfaces, compare
+from skep.tools.firewall.control import counts
 from skep.tools.firewall.firewall import MAX_TRACED, REASONS
 from skep.tools.firewall.importers import IMPORTERS, Imported
 from skep.tools.firewall.overlaps import find_overlaps
@@ -74,23 +75,25 @@ def test(rules: Path, pcap: Path, out: Path | None, interface: str | None, packe
         error_console().print(_VM)
     interfaces = capture_interfaces((found,), interface)
     with Firewall(found, interfaces=interfaces, traced=MAX_TRACED if packets else 0) as live:
-        run = live.run(hooks.Pcap(pcap, out=out, clock="capture"))
+        done = live.run(hooks.Pcap(pcap, out=out, clock="capture"))
         decisions = list(live.decisions()) if packets else []
         if as_json:
             print_json(
-                {"packets": run.packets, "bytes": run.bytes, "verdicts": dict(run.verdicts), "passed": run.passed}
-                | _counts_json(live)
+                {"packets": done.packets, "bytes": done.bytes, "verdicts": dict(done.verdicts), "passed": done.passed}
+                | counts(live)
                 | ({"decisions": [_decision_json(found, d) for d in decisions]} if packets else {})
             )
             return
         screen = console()
         for number, decision in enumerate(decisions, 1):
             screen.print(f"{number:6} {_say(found, decision)}  {decision.flow}", markup=False)
-        per_packet = run.seconds * 1e9 / run.packets if run.packets else 0.0
-        screen.print(f"{run.packets} packets, {run.bytes} bytes, {per_packet:.0f} ns per packet, {run.passed} passed")
+        per_packet = done.seconds * 1e9 / done.packets if done.packets else 0.0
+        screen.print(
+            f"{done.packets} packets, {done.bytes} bytes, {per_packet:.0f} ns per packet, {done.passed} passed"
+        )
         _print_counts(live)
         if out is not None:
-            screen.print(f"{run.passed} packets written to {out}", markup=False)
+            screen.print(f"{done.passed} packets written to {out}", markup=False)
 
 
 @firewall.command()
@@ -183,21 +186,6 @@ def _comparison_json(found: Comparison, old: RuleSet, new: RuleSet) -> dict[str,
     }
 
 
-def _count_json(count: Count) -> dict[str, int]:
-    return {"packets": count.packets, "bytes": count.bytes}
-
-
-def _counts_json(live: Firewall) -> dict[str, Any]:
-    return {
-        "reasons": {name: _count_json(count) for name, count in live.reasons().items()},
-        "events": {name: _count_json(count) for name, count in live.events().items()},
-        "rules": [
-            {"line": rule.line, "name": rule.name, **_count_json(count)}
-            for rule, count in zip(live.rules.rules, live.counters(), strict=True)
-        ],
-    }
-
-
 def _print_counts(live: Firewall) -> None:
     screen = console()
     reasons = ((REASONS[name], count) for name, count in live.reasons().items())
@@ -231,6 +219,5 @@ def _table(title: str, rows: Iterable[tuple[str, Count]]) -> Table:
     return table
 
 
-def unknown_interface(name: str) -> UsageError:
-    """There is no such interface."""
-    return UsageError(Diagnostic("F0401", f"there is no interface '{name}'", help="ip link lists them"))
+for _verb in (run, deny, allow, forget, cut, reload, top):
+    firewall.add_command(_verb)

@@ -1,4 +1,4 @@
-"""skep firewall: rules by network, protocol, port and interface, compiled so that a packet costs the same for any number.
+"""skep firewall: rules by network, protocol, port and interface; a packet costs the same for any number of them.
 
 ::
 

@@ -128,6 +128,7 @@ class Firewall:
             SkepError: what loading a program can raise.
         """
         self._interfaces = dict(interfaces or {})
+        self._check_interfaces(rules)
         self._slot = 0
         compiled = compile_rules(rules)
         self._room = _power_of_two(max(_SMALLEST_ROOM, capacity, 4 * len(rules.rules)))
@@ -149,12 +150,22 @@ class Firewall:
 
     # ---- rule sets ----
 
-    def replace(self, rules: RuleSet) -> None:
+    def _check_interfaces(self, rules: RuleSet) -> None:
+        for name in named_interfaces(rules):
+            if name not in self._interfaces:
+                what = f"a rule speaks of interface '{name}', whose number is not known"
+                raise UsageError(Diagnostic("F0401", what, help="make the interface, or correct its name"))
+
+    def replace(self, rules: RuleSet, interfaces: Mapping[str, int] | None = None) -> None:
         """Put another rule set in force. A packet is judged by the old one or the new one, never by half of each.
+
+        ``interfaces``: numbers of interfaces that only the new rules speak of.
 
         Rules that are in both sets keep their counters. Connections, live entries and rate limits of sources stay as
         they are (rate limits start anew). When it fails, the old set stays in force.
         """
+        self._interfaces |= interfaces or {}
+        self._check_interfaces(rules)
         if len(rules.rules) > self._room:
             what = f"{len(rules.rules)} rules do not fit: this firewall was started with room for {self._room}"
             raise UnsupportedError(Diagnostic("F0203", what, help="start it again, with a larger --capacity"))

@@ -125,8 +125,6 @@ def _put_small_spaces(
         image.of("services")[U32.pack(image.slot * SERVICE_SLOTS + table)] = struct.pack(f"={PORTS}H", *row)
     places = image.of("places")
     for (name, direction), signature in compiled.spaces[Dimension.PLACE].leaves.items():
-        if name and name not in interfaces:
-            continue  # it is not there: no packet comes through it
         key = PLACE.pack(image.slot, interfaces[name] if name else 0, direction)
         places[key] = U32.pack(base[Dimension.PLACE] + signature)
 

@@ -1,0 +1,213 @@
+"""``skep firewall run`` on an interface, and the verbs that speak to a firewall that runs."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from skep import hooks
+from skep.cli.output import console, error_console, json_option, print_json, report
+from skep.diagnostics import Diagnostic
+from skep.errors import SkepError, UsageError
+from skep.tools.firewall import Firewall, read_rules
+from skep.tools.firewall.control import ControlServer, ask, control_path, counts
+from skep.tools.firewall.firewall import PROGRAMS, REASONS, interface_names
+from skep.tools.firewall.overlaps import find_overlaps
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_KERNEL = (
+    "engine: kernel (the running Linux judges every packet before its stack sees it; the kernel's verifier has\n"
+    "proved the program safe). It needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and Linux 6.6 or newer for what goes out."
+)
+_TICK_SECONDS = 0.25
+_TOP_ROWS = 20
+
+
+def where(function: F) -> F:
+    """The options that name a running firewall."""
+    function = click.option("--control", type=click.Path(path_type=Path), metavar="SOCKET", help="Where it listens.")(
+        function
+    )
+    return click.option("--iface", metavar="IF", help="The interface that it guards.")(function)
+
+
+def socket_of(iface: str | None, control: Path | None) -> Path:
+    """Where to ask.
+
+    Raises:
+        UsageError: neither an interface nor a socket was named.
+    """
+    if control is not None:
+        return control
+    if iface is None:
+        raise UsageError(Diagnostic("F0405", "say which firewall", help="--iface IF, or --control SOCKET"))
+    return control_path(iface)
+
+
+@click.command("run")
+@click.argument("rules", type=click.Path(path_type=Path))
+@click.option("--iface", "interfaces", multiple=True, required=True, metavar="IF", help="Guard this interface.")
+@click.option("--engine", type=click.Choice(["kernel"]), default="kernel", show_default=True, help="Where it runs.")
+@click.option("--mode", type=click.Choice([m.value for m in hooks.XdpMode]), default="auto", help="Of XDP.")
+@click.option("--no-egress", is_flag=True, help="Let everything out, unseen: no replies are known then.")
+@click.option("--capacity", type=click.IntRange(0, 1 << 22), default=0, help="Room for so many rules [4 times RULES].")
+@click.option("--control", type=click.Path(path_type=Path), metavar="SOCKET", help="Listen there for live control.")
+@json_option
+def run(
+    rules: Path,
+    interfaces: tuple[str, ...],
+    engine: str,
+    mode: str,
+    no_egress: bool,
+    capacity: int,
+    control: Path | None,
+    as_json: bool,
+) -> None:
+    """Guard interfaces until Ctrl-C: XDP judges what comes in, tc what goes out. SIGHUP reads RULES again.
+
+    RULES is replaced whole: no packet sees half of it. With an error in it the rules in force stay.
+    """
+    found = read_rules(rules)
+    report(find_overlaps(found)[:20], as_json=as_json)
+    numbers = {name: _number(name) for name in {*interfaces, *interface_names((found,))}}
+    error_console().print(_KERNEL, markup=False)
+    programs = PROGRAMS[:1] if no_egress else PROGRAMS
+    with Firewall(found, engine=engine, programs=programs, interfaces=numbers, capacity=capacity) as live:
+        path = control or control_path(interfaces[0])
+        with ControlServer(path, live, rules.absolute()) as server:
+            for name in interfaces:
+                # What goes out first: a connection that starts now is known before its reply comes.
+                if not no_egress:
+                    live.object.programs[PROGRAMS[1]].attach(hooks.Tcx(name, hooks.Direction.EGRESS))
+                live.object.programs[PROGRAMS[0]].attach(hooks.Xdp(name, mode=hooks.XdpMode(mode)))
+            names = ", ".join(interfaces)
+            error_console().print(
+                f"{len(found.rules)} rules guard {names}; control at {path}; Ctrl-C ends", markup=False
+            )
+            _serve(server, as_json)
+            result = counts(live)
+    if as_json:
+        print_json(result)
+    else:
+        _print_top(result, None)
+
+
+def _number(interface: str) -> int:
+    try:
+        return socket.if_nametoindex(interface)
+    except OSError:
+        what = f"there is no interface '{interface}'"
+        raise UsageError(Diagnostic("F0401", what, help="ip link lists them")) from None
+
+
+def _serve(server: ControlServer, as_json: bool) -> None:
+    """Until SIGINT or SIGTERM; SIGHUP reloads."""
+    state = {"stop": False, "reload": False}
+    before = {
+        number: signal.signal(number, lambda *_, key=key: state.update({key: True}))
+        for number, key in ((signal.SIGINT, "stop"), (signal.SIGTERM, "stop"), (signal.SIGHUP, "reload"))
+    }
+    try:
+        while not state["stop"]:
+            server.serve(_TICK_SECONDS)
+            if state["reload"]:
+                state["reload"] = False
+                try:
+                    count = server.reload()
+                    error_console().print(f"{server.rule_file}: {count} rules in force", markup=False)
+                except SkepError as error:
+                    report(error.diagnostics, as_json=as_json)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _changer(verb: str, help: str, said: str) -> click.Command:
+    @click.command(verb, help=help)
+    @click.argument("network")
+    @where
+    def change(network: str, iface: str | None, control: Path | None) -> None:
+        answer = ask(socket_of(iface, control), verb=verb, network=network)
+        if answer is False:
+            raise UsageError(Diagnostic("F0406", f"there was no live entry for {network}", help="top lists them"))
+        console().print(f"{network} {said}", markup=False)
+
+    return change
+
+
+deny = _changer("deny", "From now on nothing from or to NETWORK passes, whatever the rules say.", "is denied")
+allow = _changer("allow", "From now on everything from and to NETWORK passes, whatever the rules say.", "is allowed")
+forget = _changer("forget", "Take back a deny or allow.", "is judged by the rules again")
+
+
+@click.command()
+@where
+def cut(iface: str | None, control: Path | None) -> None:
+    """Forget the connections that were allowed so far: their replies are judged by the rules."""
+    console().print(f"{ask(socket_of(iface, control), verb='cut')} connections, fragments and rate limits forgotten")
+
+
+@click.command()
+@click.argument("rules", type=click.Path(path_type=Path), required=False)
+@where
+def reload(rules: Path | None, iface: str | None, control: Path | None) -> None:
+    """Put RULES in force in a running firewall (default: the file it was started with, read again)."""
+    file = str(rules.absolute()) if rules else None
+    console().print(f"{ask(socket_of(iface, control), verb='reload', file=file)} rules in force")
+
+
+@click.command()
+@where
+@click.option("--seconds", type=click.FloatRange(0.1, 3600), default=1.0, show_default=True, help="Between two views.")
+@click.option("--once", is_flag=True, help="One view, of everything so far.")
+@json_option
+def top(iface: str | None, control: Path | None, seconds: float, once: bool, as_json: bool) -> None:
+    """What a running firewall does: packets by reason and by rule, the busiest first."""
+    path = socket_of(iface, control)
+    before: dict[str, Any] | None = None
+    while True:
+        now = ask(path, verb="counters")
+        if as_json:
+            print_json(now)
+        else:
+            if console().is_terminal and not once:
+                console().clear()
+            _print_top(now, before)
+        if once or as_json:
+            return
+        before = now
+        time.sleep(seconds)
+
+
+def _print_top(now: dict[str, Any], before: dict[str, Any] | None) -> None:
+    table = Table("what", box=None, pad_edge=False)
+    for title in ("packets", "bytes", *(("now",) if before else ())):
+        table.add_column(title, justify="right")
+
+    def add(name: str, count: dict[str, Any], earlier: dict[str, Any] | None) -> None:
+        cells = [str(count["packets"]), str(count["bytes"])]
+        if before is not None:
+            cells.append(str(count["packets"] - (earlier or {"packets": 0})["packets"]))
+        table.add_row(Text(name), *cells)
+
+    for name, count in now["reasons"].items():
+        add(REASONS[name], count, before["reasons"].get(name) if before else None)
+    for entry in now["live"]:
+        add(f"live: {entry['action']} {entry['network']}", entry, None)
+    old = before["rules"] if before and len(before["rules"]) == len(now["rules"]) else [None] * len(now["rules"])
+    busy = sorted(
+        ((rule, earlier) for rule, earlier in zip(now["rules"], old, strict=True) if rule["packets"]),
+        key=lambda item: -item[0]["packets"],
+    )
+    for rule, earlier in busy[:_TOP_ROWS]:
+        add(f"line {rule['line']}: {rule['name']}", rule, earlier)
+    console().print(table)
