@@ -15,6 +15,7 @@ from skep.engine import Engine
 from skep.errors import InputError, UsageError
 from skep.frontend import compile_c
 from skep.kernel import host
+from skep.kernel.btf_file import read_btf_file
 from skep.kernel.engine import KernelEngine
 from skep.kernel.target import kernel_target
 from skep.kernel.target_file import pack_target, unpack_target
@@ -149,6 +150,15 @@ def default_target(spec: ObjectSpec, engine: str = "vm") -> Target:
             target, btf=known.btf, module_btf=known.module_btf, kconfig=known.kconfig, kallsyms=known.kallsyms
         )
     return target
+
+
+def target_with_types(target: Target, path: str | os.PathLike[str]) -> Target:
+    """A Target with the kernel types in a file instead of its own: for kernels that do not tell theirs (``--btf``).
+
+    Raises:
+        InputError: no such file, or it has no types.
+    """
+    return replace(target, btf=read_btf_file(path), module_btf={})
 
 
 def save_target(path: str | os.PathLike[str]) -> None:

@@ -180,3 +180,29 @@ def test_mistakes_are_explained(skep_cli: Run, kernel: None, words: tuple[str, .
     assert done.returncode in (1, 2)
     assert code in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_types_of_another_kernel_from_a_file(skep_cli: Run, tmp_path: Path, kernel: None) -> None:
+    from skep.btf.types import Btf, Int, Member, Struct, Void
+    from skep.btf.writer import encode_btf
+
+    source = tmp_path / "core.bpf.c"
+    source.write_text(
+        "struct task_struct { int pid; } __attribute__((preserve_access_index));\n"
+        "#define SEC(name) __attribute__((section(name), used))\n"
+        'SEC("raw_tp/x") int where(void *ctx)\n'
+        "{ return __builtin_preserve_field_info(((struct task_struct *)0)->pid, 0); }\n"
+        'char _license[] SEC("license") = "GPL";\n'
+    )
+    number = Int("int", 4, 32, signed=True)
+    types = Btf((Void(), number, Struct("task_struct", 4096, (Member("pid", 1, 2468 * 8),))))
+    (tmp_path / "other.btf").write_bytes(encode_btf(types))
+    (tmp_path / "ctx").write_bytes(bytes(8))
+    words = ("run", source, "--engine", "kernel", "--ctx", "ctx", "--json")
+    done = skep_cli(*words, "--btf", "other.btf")
+    assert json.loads(done.stdout)["retval"] == 2468, done.stderr
+    done = skep_cli(*words, "--btf", source)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    missing = skep_cli(*words, "--btf", "nowhere.btf")
+    assert "B0004" in missing.stderr

@@ -16,7 +16,7 @@ from rich.table import Table
 from skep import hooks
 from skep.api import load, open_object
 from skep.cli.attach import Options, run_attached
-from skep.cli.engines import engine_option, verbose_option
+from skep.cli.engines import btf_option, chosen_target, engine_option, verbose_option
 from skep.cli.live import LiveOptions, live_options, run_live
 from skep.cli.output import console, error_console, json_option, json_value, print_json, print_notes
 from skep.cli.stream import Wanted, stream_options
@@ -48,6 +48,7 @@ SHOWN_ELEMENTS = 20  # of a map, in text; JSON has all
 @live_options
 @stream_options
 @engine_option
+@btf_option
 @verbose_option
 @type_option
 @json_option
@@ -64,6 +65,7 @@ def run(
     count: int,
     seconds: float,
     engine: str,
+    btf_file: Path | None,
     verbose: bool,
     prog_type: str | None,
     as_json: bool,
@@ -86,7 +88,9 @@ def run(
             print_notes(spec, as_json=as_json)
             chosen = [choose_program(spec, name)] if name else None
             elements = parse_fills(spec, fills)
-            with load(spec, engine="kernel", programs=chosen, variables=parse_settings(spec, settings)) as live:
+            target = chosen_target(spec, "kernel", btf_file)
+            settled = parse_settings(spec, settings)
+            with load(spec, engine="kernel", programs=chosen, variables=settled, target=target) as live:
                 fill_maps(live, elements)
                 run_attached(live, Options(), Wanted(type_name, count, seconds), as_json=as_json)
             return
@@ -113,7 +117,8 @@ def run(
     name = choose_program(spec, name)
     programs = [name, *tail_call_targets(spec, name)]
     elements = parse_fills(spec, fills)
-    with load(spec, engine=engine, programs=programs, variables=parse_settings(spec, settings)) as live:
+    target = chosen_target(spec, engine, btf_file)
+    with load(spec, engine=engine, programs=programs, variables=parse_settings(spec, settings), target=target) as live:
         fill_maps(live, elements)
         program = live.programs[name]
         if source.is_given:

@@ -10,8 +10,8 @@ from typing import Any
 import click
 from rich.table import Table
 
-from skep.api import default_target, load, open_object, read_target
-from skep.cli.engines import engine_option, verbose_option
+from skep.api import load, open_object, read_target
+from skep.cli.engines import btf_option, chosen_target, engine_option, verbose_option
 from skep.cli.output import console, json_option, print_json, print_notes, report
 from skep.cli.types import type_option, with_type
 from skep.diagnostics import Diagnostic
@@ -36,6 +36,7 @@ _STYLES = {Outcome.ACCEPTED: "green", Outcome.REJECTED: "bold red", Outcome.UNSU
 @click.option(
     "--target", "target_file", type=click.Path(path_type=Path), help="For the kernel in this file (skep target save)."
 )
+@btf_option
 @verbose_option
 @type_option
 @json_option
@@ -44,6 +45,7 @@ def verify(
     names: tuple[str, ...],
     engine: str,
     target_file: Path | None,
+    btf_file: Path | None,
     verbose: bool,
     prog_type: str | None,
     as_json: bool,
@@ -56,7 +58,7 @@ def verify(
         raise UsageError(Diagnostic("U0310", "--target needs skep's own verifier", help="leave out --engine kernel"))
     spec = with_type(open_object(file), names, prog_type)
     print_notes(spec, as_json=as_json)
-    target = read_target(target_file) if target_file is not None else default_target(spec, engine)
+    target = read_target(target_file) if target_file is not None else chosen_target(spec, engine, btf_file)
     one = ask_kernel if engine == "kernel" else verify_one
     rows = [one(spec, name, target) for name in _chosen(spec, names)]
     if as_json:

@@ -14,6 +14,7 @@ from skep.kernel import host
 from skep.kernel.bpf import objects
 from skep.kernel.bpf.attr import BtfInfo
 from skep.kernel.bpf.call import BpfCallError, address
+from skep.kernel.btf_file import find_btf_file
 from skep.kernel.fd import Fd
 from skep.model.target import Target
 
@@ -120,7 +121,7 @@ def kernel_target(
         name=f"linux {major}.{minor}",
         kernel_version=(major, minor, patch),
         byte_order=sys.byteorder,
-        btf=known.vmlinux if btf else None,
+        btf=(known.vmlinux or find_btf_file()) if btf else None,
         module_btf=known.modules if btf else {},
         kconfig=host.read_kconfig() if kconfig else {},
         kallsyms=host.read_kallsyms() if kallsyms else {},
