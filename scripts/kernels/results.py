@@ -9,6 +9,7 @@ A test names its feature (a row of the table) with ``record_property("feature", 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from scripts.kernels.since import too_old
 
 _REASON_CHARACTERS: Final = 400
 
@@ -32,6 +34,9 @@ class Recorder:
         left = [item for item in items if item.nodeid not in done]
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid in done])
         items[:] = left
+        for item in left:
+            if why := too_old(item.nodeid, _running()):
+                item.add_marker(pytest.mark.skip(reason=why))
         self._write({"event": "collected", "count": len(left), "release": os.uname().release})
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -94,6 +99,11 @@ def pytest_configure(config: pytest.Config) -> None:
         build_with(Path(path))
     if path := os.environ.get("SKEP_RESULTS"):
         config.pluginmanager.register(Recorder(Path(path)), "skep-results")
+
+
+def _running() -> tuple[int, int]:
+    major, minor = os.uname().release.split(".")[:2]
+    return int(major), int("".join(itertools.takewhile(str.isdigit, minor)) or 0)
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:

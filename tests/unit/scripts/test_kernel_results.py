@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from scripts.kernels import results
+from scripts.kernels.since import too_old
 
 ROOT = Path(__file__).parents[3]
 TESTS = """
@@ -113,3 +115,20 @@ def test_files_that_cannot_be_imported_are_failures(tmp_path: Path) -> None:
     (event,) = [event for event in results.read_events(path) if event["event"] == "end"]
     assert event["outcome"] == "failed"
     assert "no_such_module" in event["reason"]
+
+
+@pytest.mark.parametrize(
+    ("node", "running", "why"),
+    [
+        ("tests/differential/test_isa_kernel.py::test_the_kernel_prints_what_we_print[movsx8_64]", (6, 1), "6.6"),
+        ("tests/differential/test_isa_kernel.py::test_the_kernel_prints_what_we_print[movsx8_64]", (6, 12), ""),
+        ("tests/differential/test_isa_kernel.py::test_the_kernel_prints_what_we_print[add64_imm]", (6, 1), ""),
+        ("tests/differential/test_isa_kernel.py::test_the_kernel_prints_what_we_print[load_acquire8]", (6, 12), "6.15"),
+        ("tests/differential/abi/test_map_facts.py::test_x", (6, 12), "6.18"),
+        ("tests/differential/abi/test_map_facts.py::test_x", (6, 18), ""),
+        ("tests/engines/test_objects.py::test_x", (5, 4), ""),
+    ],
+)
+def test_what_an_older_kernel_cannot_pass(node: str, running: tuple[int, int], why: str) -> None:
+    assert too_old(node, running).endswith(why)
+    assert bool(too_old(node, running)) == bool(why)
