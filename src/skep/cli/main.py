@@ -17,11 +17,14 @@ from skep.cli.attach import attach
 from skep.cli.btf import btf
 from skep.cli.build import build
 from skep.cli.capture import capture
+from skep.cli.cgroup import cgroup
 from skep.cli.dump import dump
 from skep.cli.feature import feature
 from skep.cli.filter import filter
 from skep.cli.firewall import firewall
+from skep.cli.link import link
 from skep.cli.map import map_
+from skep.cli.net import net
 from skep.cli.output import report
 from skep.cli.prog import prog
 from skep.cli.run import run
@@ -42,7 +45,9 @@ def root() -> None:
     """
 
 
-for verb in (build, verify, run, attach, dump, btf, filter, capture, firewall, prog, map_, feature, target):
+ABOUT_FILES = (build, verify, run, attach, dump, btf, filter, capture, firewall)
+ABOUT_THE_KERNEL = (prog, map_, link, net, cgroup, feature, target)
+for verb in (*ABOUT_FILES, *ABOUT_THE_KERNEL):
     root.add_command(verb)
 
 
