@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +20,7 @@ from skep.api import load
 from skep.diagnostics import Diagnostic
 from skep.engine import Bulk, DirectMemory, Poppable
 from skep.errors import ClosedError, EngineError, MapError, RejectedError, SkepError, UnsupportedError, UsageError
+from skep.kernel.bpf import objects
 from skep.kernel.bpf import programs as program_calls
 from skep.kernel.engine import KernelEngine
 from skep.kernel.maps.handle import KernelMap
@@ -380,3 +383,26 @@ def test_descriptors_are_never_0_1_or_2(kernel: None) -> None:
         number = engine.create_map(MapSpec("t", MapType.HASH, 4, 4, 4)).fd.number
         os._exit(0 if number > 2 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_a_killed_loader_leaves_nothing(kernel: None) -> None:
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        engine = KernelEngine(TARGET)
+        live = load(make_object(PASS, maps=[MapSpec("t", MapType.HASH, 4, 4, 4)]), engine=engine)
+        numbers = live.programs["program"].handle.id, live.maps["t"].handle.id  # type: ignore[attr-defined]
+        os.write(writing, struct.pack("=II", *numbers))
+        os.kill(os.getpid(), signal.SIGKILL)
+    program_id, map_id = struct.unpack("=II", os.read(reading, 8))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    os.close(reading)
+    os.close(writing)
+    # The kernel frees them after a grace period.
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        left = program_id in objects.ids(objects.Kind.PROGRAM), map_id in objects.ids(objects.Kind.MAP)
+        if left == (False, False):
+            return
+        time.sleep(0.05)
+    pytest.fail(f"still there: program, map: {left}")
