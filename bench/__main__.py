@@ -10,7 +10,7 @@ import time
 
 from rich.console import Console
 
-BENCHMARKS = ("conformance", "workloads", "packets", "startup")
+BENCHMARKS = ("conformance", "workloads", "packets", "startup", "filter")
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from skep.api import compile, host_btf, load, open_object
+    from skep.api import compile, compile_filter, host_btf, load, open_object
     from skep.collection import Link, Map, Object, Program, Variable
     from skep.diagnostics import Diagnostic, SourceFile, Span
     from skep.errors import SkepError
@@ -33,6 +33,7 @@ __all__ = [
     "Span",
     "Variable",
     "compile",
+    "compile_filter",
     "hooks",
     "host_btf",
     "load",
@@ -51,6 +52,7 @@ _HOMES = {
     "Span": "skep.diagnostics",
     "Variable": "skep.collection",
     "compile": "skep.api",
+    "compile_filter": "skep.api",
     "host_btf": "skep.api",
     "load": "skep.api",
     "open_object": "skep.api",

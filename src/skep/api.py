@@ -14,6 +14,7 @@ from skep.diagnostics import Diagnostic, SourceFile
 from skep.engine import Engine
 from skep.errors import InputError, UsageError
 from skep.frontend import compile_c
+from skep.frontend.pcap import LINK_NAMES, SNAPLEN, compile_expression, translate
 from skep.kernel import host
 from skep.kernel.btf_file import read_btf_file
 from skep.kernel.engine import KernelEngine
@@ -53,6 +54,28 @@ def compile(
     elf = compile_c(source, target_cpu=target_cpu, flags=tuple(flags), byte_order=byte_order, btf=host_btf)
     name = source.name if isinstance(source, SourceFile) else os.fspath(source)
     return read_object(elf, _stem(name))
+
+
+def compile_filter(
+    expression: str, *, link_type: str = "EN10MB", snaplen: int = SNAPLEN, netmask: int | None = None
+) -> ObjectSpec:
+    """Compile a pcap-filter(7) expression to a blueprint with one socket filter, named ``filter``.
+
+    Args:
+        expression: as tcpdump takes it, e.g. ``tcp port 443 and not host 10.0.0.1``.
+        link_type: what packets start with: ``EN10MB``, ``RAW``, ``LINUX_SLL``, ``NULL`` or ``LOOP``.
+        snaplen: bytes to keep of a packet that matches: what the program returns for it.
+        netmask: of the packets' network, for ``ip broadcast``.
+
+    Raises:
+        CompileError: what is wrong with the expression, and where.
+        UnsupportedError: a part of the language that skep has not, by name.
+        UsageError: an unknown link type.
+    """
+    if link_type not in LINK_NAMES:
+        known = ", ".join(LINK_NAMES)
+        raise UsageError(Diagnostic("U0504", f"there is no link type '{link_type}'", help=f"there are: {known}"))
+    return translate(compile_expression(expression, link=LINK_NAMES[link_type], keep=snaplen, netmask=netmask))
 
 
 def open_object(path: str | os.PathLike[str], *, target_cpu: str = "v3", flags: Iterable[str] = ()) -> ObjectSpec:
