@@ -1,4 +1,4 @@
-"""Tests that ask a kernel for more than an older one has: skipped there, with the version that brought it as the reason.
+"""Tests that ask for more than an older kernel has: skipped there, and the version that brought it is the reason.
 
 Most tests know by themselves what they need. These compare tables that describe the newest kernel, or walk over a whole
 table of which an older kernel knows a part.
