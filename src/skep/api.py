@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skep.collection import Object, Program
 from skep.collection.load import load_object
@@ -14,7 +14,6 @@ from skep.diagnostics import Diagnostic, SourceFile
 from skep.engine import Engine
 from skep.errors import InputError, UsageError
 from skep.frontend import compile_c
-from skep.frontend.pcap import LINK_NAMES, SNAPLEN, compile_expression, translate
 from skep.kernel import host
 from skep.kernel.btf_file import read_btf_file
 from skep.kernel.engine import KernelEngine
@@ -26,6 +25,9 @@ from skep.objfile import read_object
 from skep.verifier.options import Options
 from skep.vm.engine import VmEngine
 from skep.vm.target import vm_target
+
+if TYPE_CHECKING:
+    from skep.kernel.xsk_redirect import Redirect
 
 ENGINES = ("vm", "interpreter", "kernel")
 ELF_MAGIC = b"\x7fELF"
@@ -57,7 +59,7 @@ def compile(
 
 
 def compile_filter(
-    expression: str, *, link_type: str = "EN10MB", snaplen: int = SNAPLEN, netmask: int | None = None
+    expression: str, *, link_type: str = "EN10MB", snaplen: int = 262144, netmask: int | None = None
 ) -> ObjectSpec:
     """Compile a pcap-filter(7) expression to a blueprint with one socket filter, named ``filter``.
 
@@ -72,6 +74,8 @@ def compile_filter(
         UnsupportedError: a part of the language that skep has not, by name.
         UsageError: an unknown link type.
     """
+    from skep.frontend.pcap import LINK_NAMES, compile_expression, translate  # late: most programs are no filters
+
     if link_type not in LINK_NAMES:
         known = ", ".join(LINK_NAMES)
         raise UsageError(Diagnostic("U0504", f"there is no link type '{link_type}'", help=f"there are: {known}"))
@@ -221,7 +225,14 @@ def make_engine(name: str, spec: ObjectSpec, target: Target | None = None) -> En
     _check_engine_name(name)
     if name == "kernel":
         return KernelEngine(target or default_target(spec, "kernel"))
-    return VmEngine(target or default_target(spec), interpret=name == "interpreter")
+    return VmEngine(target or default_target(spec), interpret=name == "interpreter", redirector=_redirect_queue)
+
+
+def _redirect_queue(ifindex: int, queue: int, socket: int, generic: bool) -> Redirect:
+    """What the vm engine's Xsk hook needs of Linux; imported when it is needed."""
+    from skep.kernel.xsk_redirect import redirect_queue
+
+    return redirect_queue(ifindex, queue, socket, generic)
 
 
 def _check_engine_name(name: str) -> None:

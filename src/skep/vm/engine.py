@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
 from skep.abi.map_types import MapType
 from skep.diagnostics import Diagnostic
 from skep.engine import LinkHandle, MapHandle, ProgramHandle
 from skep.errors import ClosedError, UsageError
-from skep.model.hooks import Hook, PacketSocket, Pcap, Tap
+from skep.model.hooks import Hook, PacketSocket, Pcap, Tap, Xsk
 from skep.model.maps import MapSpec
 from skep.model.programs import VerifiedProgram
 from skep.model.target import Target
@@ -28,18 +28,26 @@ class Closable(Protocol):
         """Give it back."""
 
 
+#: Attaches an XDP program that sends a queue to an AF_XDP socket: (ifindex, queue, descriptor, generic mode).
+Redirector = Callable[[int, int, int, bool], Closable]
+
+
 T = TypeVar("T", bound=Closable)
 
 
 class VmEngine:
     """Runs programs in this process. Closing it closes what it made and what is still open."""
 
-    def __init__(self, target: Target | None = None, *, interpret: bool = False) -> None:
+    def __init__(
+        self, target: Target | None = None, *, interpret: bool = False, redirector: Redirector | None = None
+    ) -> None:
         """
         Args:
             target: what to tell linker and verifier instead of :func:`vm_target`, e.g. with a kernel's types.
             interpret: run programs in the interpreter, every access checked, instead of as native code.
+            redirector: attaches the kernel's XDP program that :class:`skep.hooks.Xsk` needs; None: there is no Xsk.
         """
+        self._redirector = redirector
         self._target = target or vm_target()
         self._interpret = interpret
         self._open: weakref.WeakSet[Closable] = weakref.WeakSet()
@@ -104,6 +112,10 @@ class VmEngine:
             from skep.vm.hooks.tap import attach_tap
 
             return self._keep(attach_tap(_own_program(program), hook))
+        if isinstance(hook, Xsk):
+            from skep.vm.hooks.xsk import attach_xsk
+
+            return self._keep(attach_xsk(_own_program(program), hook, self._redirector))
         what = f"the vm engine has no hook {type(hook).__name__}"
         raise UsageError(Diagnostic("E0210", what, help="attach it to skep.hooks.Pcap(path)"))
 
