@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -26,6 +27,10 @@ from skep.model.target import Target
 
 FORMAT: Final = 1
 _MAX_BYTES: Final = 1 << 30  # of one entry: a kernel's BTF has some megabytes
+#: What zipfile, zlib, json and wrong kinds of values raise.
+_BROKEN: Final = (
+    zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, TypeError, AttributeError, OSError, RuntimeError,
+)  # fmt: skip
 _HELPER_ENUM: Final = "bpf_func_id"
 _HELPER_PREFIX: Final = "BPF_FUNC_"
 
@@ -90,7 +95,7 @@ def unpack_target(data: bytes, name: str) -> Target:
                 if entry.startswith("modules/") and entry.endswith(".btf")
             }
         return _target(facts, btf, modules)
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, OSError, NotImplementedError) as error:
+    except _BROKEN as error:
         raise InputError(
             Diagnostic(
                 "B0003",
