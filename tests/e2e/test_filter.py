@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from skep.frontend.pcap import LinkLayer, compile_expression
+from skep.cli import filter as cli
+from skep.frontend.pcap import LINK_NAMES, SNAPLEN, LinkLayer, compile_expression
 from skep.isa.classic.interpreter import run as run_classic
 from tests.conftest import Run
 from tests.unit.frontend_pcap import packet_mix
@@ -193,3 +194,8 @@ def test_broken_captures(skep_cli: Run, tmp_path: Path) -> None:
         done = skep_cli("filter", "tcp", "--pcap", tmp_path / name)
         assert done.returncode == 2, name
         assert "error[H01" in done.stderr
+
+
+def test_the_command_line_knows_all_link_types() -> None:
+    assert set(cli.LINK_TYPES) == set(LINK_NAMES)
+    assert cli.SNAPLEN == SNAPLEN

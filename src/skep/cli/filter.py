@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,11 +13,13 @@ from skep.cli.output import console, error_console, json_option, print_json
 from skep.cli.run import packet_progress
 from skep.diagnostics import Diagnostic
 from skep.errors import InputError, UsageError
-from skep.frontend.pcap import LINK_NAMES, SNAPLEN, ClassicProgram, LinkLayer, compile_expression, translate
-from skep.isa.classic.listing import LISTINGS, listing
-from skep.isa.disassembler import disassemble
-from skep.tools.filter import link_layer, read_classic, run_filter
 
+if TYPE_CHECKING:
+    from skep.frontend.pcap import ClassicProgram, LinkLayer
+
+# The rooms of filters are entered when one is compiled, not by every `skep --help`.
+LINK_TYPES = ("EN10MB", "RAW", "LINUX_SLL", "NULL", "LOOP")
+SNAPLEN = 262144
 _MAX_LISTING = 64 << 20  # bytes of a file for --read-ddd
 _ENGINE = "engine: vm (this process, proved safe by skep's verifier before it runs; needs no privileges)"
 
@@ -30,8 +32,8 @@ _ENGINE = "engine: vm (this process, proved safe by skep's verifier before it ru
 @click.option("--ebpf", is_flag=True, help="List the eBPF that it is translated to.")
 @click.option("--read-ddd", "given", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
               help="Take a classic program, as tcpdump -ddd (-dd, -d) printed it, for an expression.")  # fmt: skip
-@click.option("-y", "--link-type", type=click.Choice(list(LINK_NAMES), case_sensitive=False), metavar="TYPE",
-              help=f"What packets start with [the capture's, or EN10MB]: {', '.join(LINK_NAMES)}.")  # fmt: skip
+@click.option("-y", "--link-type", type=click.Choice(LINK_TYPES, case_sensitive=False), metavar="TYPE",
+              help=f"What packets start with [the capture's, or EN10MB]: {', '.join(LINK_TYPES)}.")  # fmt: skip
 @click.option("--netmask", metavar="MASK", help="Of the packets' network, for 'ip broadcast'.")
 @click.option("-s", "--snaplen", type=click.IntRange(1, 0xFFFFFFFF), default=SNAPLEN, metavar="BYTES",
               help=f"Bytes to keep of a packet that matches [default: {SNAPLEN}].")  # fmt: skip
@@ -61,6 +63,9 @@ def filter(
         raise UsageError(Diagnostic("U0501", "say what to do with the filter", help=help))
     if given is not None and expression:
         raise UsageError(Diagnostic("U0502", "--read-ddd takes the place of an expression", help="give one of them"))
+    from skep.frontend.pcap import LINK_NAMES, compile_expression
+    from skep.tools.filter import read_classic
+
     if given is not None:
         program = read_classic(_text(given), str(given), LINK_NAMES[link_type.upper()] if link_type else None)
     else:
@@ -76,6 +81,9 @@ def filter(
 
 
 def _layer(link_type: str | None, pcap: Path | None) -> LinkLayer:
+    from skep.frontend.pcap import LINK_NAMES, LinkLayer
+    from skep.tools.filter import link_layer
+
     if link_type is not None:
         return LINK_NAMES[link_type.upper()]
     found = link_layer(pcap) if pcap is not None else None
@@ -102,6 +110,10 @@ def _text(given: Path) -> str:
 
 
 def _list(program: ClassicProgram, d: int, *, ebpf: bool, as_json: bool) -> None:
+    from skep.frontend.pcap import translate
+    from skep.isa.classic.listing import LISTINGS, listing
+    from skep.isa.disassembler import disassemble
+
     translated = translate(program).programs["filter"].function.insns if ebpf else ()
     lines = [disassemble(insn, slot) for slot, insn in enumerate(translated)]
     if not as_json:
@@ -122,11 +134,15 @@ def _list(program: ClassicProgram, d: int, *, ebpf: bool, as_json: bool) -> None
 
 
 def _described(program: ClassicProgram) -> dict[str, Any]:
+    from skep.frontend.pcap import LINK_NAMES
+
     names = {layer: name for name, layer in LINK_NAMES.items()}
     return {"expression": program.expression, "link_type": names[program.link] if program.link is not None else None}
 
 
 def _run(program: ClassicProgram, pcap: Path, out: Path | None, *, as_json: bool) -> None:
+    from skep.tools.filter import run_filter
+
     if not as_json:
         error_console().print(_ENGINE, style="dim")
     with packet_progress(as_json) as progress:
