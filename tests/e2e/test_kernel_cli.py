@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,6 +99,27 @@ def test_a_program_runs_by_id(skep_cli: Run, live: Object, tmp_path: Path) -> No
     assert json.loads(done.stdout)["retval"] == 2
     assert (tmp_path / "out").read_bytes() == PACKET
     assert live.maps["hits"][0x0800]["packets"] == 2
+
+
+def test_run_times_are_measured(skep_cli: Run, live: Object) -> None:
+    (number,) = ids(live, "count")
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            live.programs["count"].run(PACKET, repeat=100)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        done = skep_cli("prog", "stats", "id", number, "--seconds", 0.3, "--json")
+    finally:
+        stop.set()
+        worker.join()
+    (row,) = json.loads(done.stdout)
+    assert (row["id"], row["name"]) == (number, "count")
+    assert row["run_cnt"] > 0
+    assert row["ns_per_run"] > 0
 
 
 def test_maps_are_read_and_written(skep_cli: Run, live: Object) -> None:

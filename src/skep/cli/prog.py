@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import click
 from skep.abi.contexts import CONTEXTS
 from skep.abi.prog_types import ProgType
 from skep.cli.output import json_option, print_json
-from skep.cli.selectors import number, options, select_program
+from skep.cli.selectors import Selected, number, options, select_program
 from skep.diagnostics import Diagnostic
 from skep.errors import EngineError, UnsupportedError, UsageError
 from skep.kernel.bpf import objects
@@ -213,6 +214,51 @@ def _context_hint(kind: ProgType) -> str:
     known = CONTEXTS.get(kind)
     size = f" (struct {known.name}, {known.size} bytes)" if known is not None else ""
     return f"give data_in a whole packet, or ctx_in a context{size}"
+
+
+@prog.command()
+@words_argument
+@click.option("--seconds", type=click.FloatRange(min=0.01), default=1.0, show_default=True, help="How long to measure.")
+@json_option
+def stats(words: tuple[str, ...], seconds: float, as_json: bool) -> None:
+    """Measure how often [PROG] runs, by default all that run, and how long a run takes (Linux 5.8)."""
+    chosen = select_program(words) if words else None
+    with ExitStack() as stack:
+        with listing_errors("run times"):
+            stack.enter_context(objects.enable_stats())
+        if chosen is not None:
+            stack.enter_context(chosen.fd)
+        before = {facts.id: facts for facts in _measured(chosen)}
+        time.sleep(seconds)
+        rows = [_runs(facts, before.get(facts.id), seconds) for facts in _measured(chosen)]
+    rows = sorted((row for row in rows if row["run_cnt"] or words), key=lambda row: -row["run_time_ns"])
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        click.echo(
+            f"{row['id']}: {row['type']}  name {row['name']}  {row['per_second']:.0f} runs/s"
+            f"  {row['ns_per_run']:.0f} ns/run  {row['cpu_percent']:.2f} % of a CPU"
+        )
+
+
+def _measured(chosen: Selected | None) -> list[ProgramFacts]:
+    return [read_facts(chosen.fd)] if chosen is not None else [facts for _, facts in list_programs()]
+
+
+def _runs(now: ProgramFacts, before: ProgramFacts | None, seconds: float) -> dict[str, Any]:
+    count = now.run_cnt - (before.run_cnt if before is not None else 0)
+    spent = now.run_time_ns - (before.run_time_ns if before is not None else 0)
+    return {
+        "id": now.id,
+        "type": now.type,
+        "name": now.name,
+        "run_cnt": count,
+        "run_time_ns": spent,
+        "per_second": count / seconds,
+        "ns_per_run": spent / count if count else 0.0,
+        "cpu_percent": spent / seconds / 1e7,
+    }
 
 
 @prog.command()
