@@ -95,6 +95,8 @@ class Comparison:
 
     def _links(self, old: Number, new: Number) -> bool:
         """Numbers that move together in the old state must in the new one."""
+        if old.wraps != new.wraps and new.value is None:
+            return False
         token = old.token or old
         first = self.tokens.setdefault(id(token), (old, new))
         if first[0] is old:

@@ -230,7 +230,7 @@ def renew(state: MachineState) -> None:
 def _renewed(value: Number, numbers: dict[int, Number]) -> Number:
     made = Number(value.range)
     if value.shared:
-        made.shared, made.token, made.delta = True, value.token or value, value.delta
+        made.shared, made.token, made.delta, made.wraps = True, value.token or value, value.delta, value.wraps
     numbers[id(value)] = made
     return made
 

@@ -25,11 +25,12 @@ class Number:
         value: the number (unsigned 64 bits) where only one is possible, else None.
         token, delta: Numbers with the same token differ by their deltas on every run (``r2 = r1; r2 += 4``) and are
             refined together (the kernel's scalar ids). None: the Number itself is the token.
+        wraps: it is the low 32 bits of token + delta (``w2 = w1; w2 += 4``; the kernel's BPF_ADD_CONST32).
         shared: more than one register or cell may hold it or be linked with it.
         precise, parents: see the module. Parents are dropped once they are marked.
     """
 
-    __slots__ = ("delta", "parents", "precise", "range", "shared", "token", "value")
+    __slots__ = ("delta", "parents", "precise", "range", "shared", "token", "value", "wraps")
 
     def __init__(self, known: Scalar, parents: tuple[Number, ...] = ()) -> None:
         self.range = known
@@ -39,6 +40,7 @@ class Number:
         self.shared = False
         self.token: Number | None = None
         self.delta = 0
+        self.wraps = False
 
     def rely(self) -> None:
         """A proof relies on this number's range: mark it and everything it was computed from."""
@@ -59,12 +61,13 @@ class Number:
         elif other is not self:
             self.parents = (*self.parents, other)
 
-    def linked(self, known: Scalar, parents: tuple[Number, ...], delta: int) -> Number:
+    def linked(self, known: Scalar, parents: tuple[Number, ...], delta: int, *, wraps: bool = False) -> Number:
         """A Number in the same family as this one, ``delta`` away from the family's token."""
         made = Number(known, parents)
         made.token = self.token or self
         made.delta = delta
         made.shared = True
+        made.wraps = wraps
         return made
 
     def __repr__(self) -> str:

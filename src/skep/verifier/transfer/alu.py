@@ -158,9 +158,10 @@ def _binary(insn: Instruction, slot: int, world: World, code: int) -> tuple[Quic
     by_register = bool(insn.opcode & op.X)
     fixed = Number(Scalar.constant(insn.imm & ((1 << 64) - 1 if width == 64 else U32)))
     fixed.precise = True
-    step = insn.imm if width == 64 and not by_register and code == op.ADD else 0
-    if width == 64 and not by_register and code == op.SUB:
+    step = insn.imm if not by_register and code == op.ADD else 0
+    if not by_register and code == op.SUB:
         step = -insn.imm
+    wraps = width == 32
     apply = alu.apply
     notes = world.notes
     kinds = notes.kinds
@@ -173,8 +174,8 @@ def _binary(insn: Instruction, slot: int, world: World, code: int) -> tuple[Quic
             return False
         known = apply(code, a.range, b.range, width, signed)
         parents = () if known is _UNKNOWN else parents_of(a, b)
-        if step and a.shared and not a.delta and known[1] and -_S32 <= a.delta + step < _S32:
-            regs[dst] = a.linked(known, parents or (a,), a.delta + step)
+        if step and a.shared and not a.delta and known[1] and step < _S32 and not (wraps and a.range[3] > U32):
+            regs[dst] = a.linked(known, parents or (a,), step, wraps=wraps)
         else:
             regs[dst] = Number(known, parents)
         kinds[slot] |= 1

@@ -103,21 +103,24 @@ def _replace(state: MachineState, old: Number, known: Scalar, parents: tuple[Num
             if regs[index] is old:
                 regs[index] = new
         return
-    new.token, new.delta, new.shared = token, old.delta, True
+    new.token, new.delta, new.shared, new.wraps = token, old.delta, True, old.wraps
 
     def change(value: Value) -> Value:
         if value is old:
             return new
         if type(value) is not Number or (value is not token and value.token is not token):
             return value
+        if value.delta and old.delta and value.wraps != old.wraps:
+            return value
         if value.delta == old.delta:
             better = value.range.meet(known)
         else:
-            better = value.range.meet(alu.apply(op.ADD, known, Scalar.constant(value.delta - old.delta)))
+            width = 32 if value.wraps or old.wraps else 64
+            better = value.range.meet(alu.apply(op.ADD, known, Scalar.constant(value.delta - old.delta), width))
         if better is None or better == value.range:
             return value
         made = Number(better, (value, new))
-        made.token, made.delta, made.shared = token, value.delta, True
+        made.token, made.delta, made.shared, made.wraps = token, value.delta, True, value.wraps
         return made
 
     state.map_values(change)

@@ -2,7 +2,6 @@
 # A copy is moved by a 32-bit addition and compared: Linux 6.18.44 carries what it learns over to the original.
 type: XDP
 kernel: accept
-xfail: numbers linked by a 32-bit addition are not refined together yet (strict, not unsafe)
 
 r6 = r1
 r7 = *(u32 *)(r6 +0)
