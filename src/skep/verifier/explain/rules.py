@@ -60,6 +60,7 @@ _EVENTS = {
     "exit": "the program ends here",
     "tail_call": "a tail call never comes back to release it",
     "ld_abs": "a legacy packet load may end the program",
+    "throw": "an exception leaves the program",
 }
 _CALL = op.JMP | op.CALL
 _PATH_LINES = 8

@@ -15,7 +15,7 @@ from skep.verifier.requirements.derive import derive
 from skep.verifier.requirements.kinds import Requirement, Supported, Unreachable, ValidAccess
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.world import World
-from skep.verifier.transfer import alu, branch, calls, loops, memory
+from skep.verifier.transfer import alu, branch, calls, kfuncs, loops, memory
 from skep.verifier.transfer.branch import Branch, Fork
 
 Quick = Callable[[MachineState], bool]
@@ -101,6 +101,8 @@ def _jump(insn: Instruction, slot: int, world: World) -> Branch:
     if code == op.CALL and insn.opcode & op.X:
         return calls.indirect(insn, slot, world)
     if code == op.CALL:
+        if insn.src == op.CALL_KFUNC:
+            return kfuncs.call(insn, slot, world)
         return calls.local(insn, slot, world) if insn.src == op.CALL_LOCAL else calls.helper(insn, slot, world)
     if code == op.EXIT:
         return calls.leave(insn, slot, world)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from skep.verifier.prove import access, arguments, arithmetic, calls, leaving
+from skep.verifier.prove import access, arguments, arithmetic, calls, exceptions, kfuncs, leaving
+from skep.verifier.requirements import kfuncs as requirements
 from skep.verifier.requirements import kinds
 from skep.verifier.requirements.kinds import Requirement, Violation
 from skep.verifier.state.machine import MachineState
@@ -32,6 +33,11 @@ PROVERS: dict[type[Requirement], Prover] = {
     kinds.ResultInRange: leaving.result_in_range,
     kinds.Unreachable: leaving.unreachable,
     kinds.Supported: leaving.supported,
+    requirements.KfuncAvailable: kfuncs.kfunc_available,
+    requirements.KfuncArguments: kfuncs.kfunc_arguments,
+    requirements.KfuncPlace: kfuncs.kfunc_place,
+    requirements.Throws: exceptions.throws,
+    requirements.KernelVariable: exceptions.kernel_variable,
 }
 
 

@@ -9,7 +9,7 @@ from skep.abi.map_types import MapType
 from skep.abi.signatures import Arg, ArgKind, MemoryUse, Signature
 from skep.model.maps import MapSpec
 from skep.verifier.prove import access, objects, regions, stack
-from skep.verifier.requirements.kinds import Rule, Use, ValidAccess, ValidArgument, Violation
+from skep.verifier.requirements.kinds import Requirement, Rule, Use, ValidAccess, ValidArgument, Violation
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.offsets import MAX_OFFSET
 from skep.verifier.state.values import PACKET_KINDS, Kind, Number, Pointer, type_name
@@ -271,8 +271,12 @@ def _number(need: ValidArgument, value: Number | Pointer | None, state: MachineS
 
 
 def _string(need: ValidArgument, value: Pointer, state: MachineState, world: World) -> Violation | None:
+    return constant_string(need, need.reg, value, _named(need, value))
+
+
+def constant_string(need: Requirement, reg: int, value: Pointer, named: dict[str, object]) -> Violation | None:
     """A NUL-terminated string in frozen, read-only data (kernel: check_reg_const_str)."""
-    spec, reg = value.map, need.reg
+    spec = value.map
     assert spec is not None
     offset = value.off + (value.var.smin if value.var is not None else 0)
     if not (spec.frozen and spec.flags & _RDONLY_PROG):
@@ -287,7 +291,7 @@ def _string(need: ValidArgument, value: Pointer, state: MachineState, world: Wor
         said = "string is not zero-terminated"
     else:
         return None
-    return Violation(Rule.ARGUMENT_STRING, need, said, reg, _named(need, value))
+    return Violation(Rule.ARGUMENT_STRING, need, said, reg, named)
 
 
 _Detail = Callable[[ValidArgument, Pointer, MachineState, World], "Violation | None"]

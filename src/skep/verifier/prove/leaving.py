@@ -6,6 +6,7 @@ from skep.verifier.prove import regions
 from skep.verifier.requirements.kinds import (
     Event,
     NothingOpen,
+    Requirement,
     ResultInRange,
     Rule,
     Supported,
@@ -27,6 +28,10 @@ _SENTENCES = {
 def nothing_open(need: NothingOpen, state: MachineState, world: World) -> Violation | None:
     """No reference is open; at the exit of a subprogram it may be (the caller can release it), of a callback not."""
     refs = state.refs
+    if need.event is not Event.EXIT or len(state.frames) == 1:
+        violation = sections_closed(need, state, need.event)
+        if violation is not None:
+            return violation
     if not refs:
         return None
     if need.event is Event.EXIT and len(state.frames) > 1:
@@ -40,6 +45,26 @@ def nothing_open(need: NothingOpen, state: MachineState, world: World) -> Violat
     return Violation(Rule.REFERENCE_LEAK, need, _SENTENCES[need.event], None, values)
 
 
+_PLACES = {
+    Event.EXIT: "BPF_EXIT instruction in main prog",
+    Event.TAIL_CALL: "tail_call",
+    Event.LEGACY_LOAD: "BPF_LD_[ABS|IND]",
+    Event.THROW: "bpf_throw",
+}
+
+
+def sections_closed(need: Requirement, state: MachineState, event: Event) -> Violation | None:
+    """No critical section is open (kernel: check_resource_leak)."""
+    if state.sections.rcu:
+        region, section = "bpf_rcu_read_lock", "the RCU read lock is held"
+    elif state.sections.preempt:
+        region, section = "bpf_preempt_disable", "preemption is disabled"
+    else:
+        return None
+    said = f"{_PLACES[event]} cannot be used inside {region}-ed region"
+    return Violation(Rule.SECTION_OPEN, need, said, None, {"event": event.value, "section": section})
+
+
 def result_in_range(need: ResultInRange, state: MachineState, world: World) -> Violation | None:
     """r0 at exit of the top frame."""
     result = state.regs[0]
@@ -50,7 +75,7 @@ def result_in_range(need: ResultInRange, state: MachineState, world: World) -> V
             return Violation(Rule.STACK_ESCAPE, need, said, 0, {"pointer": "fp"})
         if frame.callback is None:
             return None
-        return _within(need, result, frame.callback, "callback", "At callback return")
+        return within(need, result, frame.callback, "callback", "At callback return")
     if frame.start == 0 and returns_nothing(world):
         return None
     if result is None:
@@ -67,25 +92,31 @@ def result_in_range(need: ResultInRange, state: MachineState, world: World) -> V
     wanted = range_at_exit(world)
     if wanted is None:
         return None
-    return _within(need, result, wanted, "program", "At program exit")
+    return within(need, result, wanted, "program", "At program exit")
 
 
-def _within(
-    need: ResultInRange, result: Number | Pointer | None, wanted: tuple[int, int], where: str, prefix: str
+def within(
+    need: Requirement,
+    result: Number | Pointer | None,
+    wanted: tuple[int, int],
+    where: str,
+    prefix: str,
+    reg: int = 0,
 ) -> Violation | None:
+    """The result is a number from low to high (kernel: check_return_code)."""
     if result is None:
-        return Violation(Rule.RETURN_UNINITIALISED, need, "R0 !read_ok", 0)
+        return Violation(Rule.RETURN_UNINITIALISED, need, f"R{reg} !read_ok", reg)
     if isinstance(result, Pointer):
-        said = f"{prefix} the register R0 is not a known value ({result.name})"
-        return Violation(Rule.RETURN_KIND, need, said, 0, {"pointer": result.name, "where": where})
+        said = f"{prefix} the register R{reg} is not a known value ({result.name})"
+        return Violation(Rule.RETURN_KIND, need, said, reg, {"pointer": result.name, "where": where})
     result.rely()
     low, high = wanted
     known = result.range
     if known.smin >= low and known.smax <= high:
         return None
-    said = f"{prefix} the register R0 has smin={known.smin} smax={known.smax} should have been in [{low}, {high}]"
+    said = f"{prefix} the register R{reg} has smin={known.smin} smax={known.smax} should have been in [{low}, {high}]"
     values = {"low": low, "high": high, "known_low": known.smin, "known_high": known.smax, "where": where}
-    return Violation(Rule.RETURN_RANGE, need, said, 0, values)
+    return Violation(Rule.RETURN_RANGE, need, said, reg, values)
 
 
 def unreachable(need: Unreachable, state: MachineState, world: World) -> Violation | None:

@@ -8,6 +8,7 @@ from skep.abi.helpers import HELPERS, signature_for
 from skep.isa import opcodes as op
 from skep.isa.instruction import FuncRef, Instruction, KsymRef, MapRef, MapValueRef
 from skep.model.programs import LinkedProgram
+from skep.verifier.requirements.kfuncs import KernelVariable, KfuncArguments, KfuncAvailable, KfuncPlace, Throws
 from skep.verifier.requirements.kinds import (
     Event,
     HelperAvailable,
@@ -33,6 +34,7 @@ from skep.verifier.requirements.kinds import (
 Requirements = tuple[Requirement, ...]
 
 _TAIL_CALL = 12
+_THROW = "bpf_throw"
 
 
 def derive(insn: Instruction, slot: int, linked: LinkedProgram) -> Requirements:
@@ -99,9 +101,8 @@ def _load_special(insn: Instruction, slot: int, linked: LinkedProgram) -> Requir
     if mode == op.IND:
         return (Initialised(6), Initialised(insn.src), LegacyPacketLoad(insn.src), NothingOpen(Event.LEGACY_LOAD))
     ref = insn.ref
-    if isinstance(ref, KsymRef) or (ref is None and insn.src == op.PSEUDO_BTF_ID):
-        name = f" '{ref.name}'" if isinstance(ref, KsymRef) else ""
-        return (Supported(f"kernel variables (ksym{name})"),)
+    if isinstance(ref, KsymRef):
+        return (KernelVariable(ref.name),)
     if isinstance(ref, MapValueRef):
         return (ValidMapValue(ref.name, ref.offset),)
     if ref is None and insn.src not in (0, op.PSEUDO_FUNC):
@@ -142,9 +143,13 @@ def _call(insn: Instruction, slot: int, linked: LinkedProgram) -> Requirements:
     if insn.src == op.CALL_LOCAL:
         return (ValidCall(slot + 1 + insn.imm),)
     if insn.src == op.CALL_KFUNC:
-        name = getattr(insn.ref, "name", f"#{insn.imm}")
-        return (Supported(f"kernel function {name}()"),)
+        return _kfunc_call(getattr(insn.ref, "name", f"#{insn.imm}"))
     return helper_call(insn.imm, linked)
+
+
+def _kfunc_call(name: str) -> Requirements:
+    needs: Requirements = (KfuncAvailable(name), KfuncArguments(name), KfuncPlace(name))
+    return (*needs, Throws()) if name == _THROW else needs
 
 
 def helper_call(helper: int, linked: LinkedProgram) -> Requirements:

@@ -29,6 +29,7 @@ class Event(StrEnum):
     EXIT = "exit"
     TAIL_CALL = "tail_call"
     LEGACY_LOAD = "ld_abs"
+    THROW = "throw"
 
 
 class Rule(StrEnum):

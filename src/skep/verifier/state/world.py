@@ -5,7 +5,7 @@ from __future__ import annotations
 from skep.abi.contexts import Context, ContextField, context_for
 from skep.abi.helpers import HELPERS, signature_for
 from skep.abi.signatures import Signature
-from skep.btf.types import Func, FuncProto, Int
+from skep.btf.types import Btf, Datasec, Func, FuncProto, Int, Var
 from skep.isa import opcodes as op
 from skep.isa.instruction import Instruction, slots
 from skep.model.maps import MapSpec
@@ -13,6 +13,7 @@ from skep.model.programs import Access, CallFact, Facts, LinkedProgram, Region, 
 from skep.verifier.flow.cfg import Flow
 from skep.verifier.options import Options
 from skep.verifier.state.functions import Parameter, parameters
+from skep.verifier.state.kfuncs import KfuncProto, kfunc_proto
 from skep.verifier.state.objects import Found, Object, walk
 from skep.verifier.state.typed_context import TypedContext, typed_context
 
@@ -119,10 +120,12 @@ class World:
 
     __slots__ = (
         "_id",
+        "_kfuncs",
         "_members",
         "_parameters",
         "_resizers",
         "context",
+        "exception_callback",
         "flow",
         "functions",
         "global_calls",
@@ -151,6 +154,8 @@ class World:
         self.global_calls: set[int] = set()  # first slots of global functions that are called
         self._parameters: dict[int, tuple[Parameter, ...] | str] = {}
         self._resizers: frozenset[int] | None = None
+        self.exception_callback: int | None = None  # first slot of the function that catches what is thrown
+        self._kfuncs: dict[str, KfuncProto | str] = {}
         self._members: dict[tuple[int, int, int, int], Found | str] = {}
         self._id = 0
 
@@ -177,6 +182,27 @@ class World:
         if key not in self._members:
             self._members[key] = walk(source.btf, source.type, offset, size)
         return self._members[key]
+
+    def kfunc(self, name: str) -> KfuncProto | str:
+        """A kernel function by name; or why it cannot be called."""
+        if name not in self._kfuncs:
+            self._kfuncs[name] = kfunc_proto(self.linked, name)
+        return self._kfuncs[name]
+
+    def variable(self, name: str) -> tuple[Btf, int] | None:
+        """A variable or function of the kernel or its modules by name."""
+        target = self.linked.target
+        for btf in (target.btf, *target.module_btf.values()):
+            found = btf.find(name, Var, Func) if btf is not None else None
+            if btf is not None and found is not None:
+                return btf, found
+        return None
+
+    def is_percpu(self, btf: Btf, variable: int) -> bool:
+        """Whether each CPU has a variable of its own."""
+        section = btf.find(".data..percpu", Datasec)
+        found = btf[section] if section is not None else None
+        return isinstance(found, Datasec) and any(entry.type == variable for entry in found.entries)
 
     def returns_int(self, start: int) -> bool:
         """Whether the function at this slot is known to return an integer."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from skep.abi.contexts import FieldKind
 from skep.abi.map_types import MapType
 from skep.isa import opcodes as op
-from skep.isa.instruction import FuncRef, Instruction, MapRef, MapValueRef
+from skep.isa.instruction import FuncRef, Instruction, KsymRef, MapRef, MapValueRef
 from skep.model.programs import Region
 from skep.verifier.domains import alu
 from skep.verifier.domains.scalar import Scalar
@@ -15,7 +15,7 @@ from skep.verifier.state.machine import MachineState
 from skep.verifier.state.typed_context import TypedContext
 from skep.verifier.state.values import Kind, Number, Pointer, Value, constant, unknown
 from skep.verifier.state.world import World
-from skep.verifier.transfer import objects, stack
+from skep.verifier.transfer import kfuncs, objects, stack
 
 Full = Callable[[MachineState], None]
 
@@ -186,6 +186,8 @@ def load_immediate(insn: Instruction, slot: int, world: World) -> Full:
         value: Value
         if isinstance(ref, MapRef):
             value = Pointer(Kind.MAP, map=world.map(ref.name))
+        elif isinstance(ref, KsymRef):
+            value = kfuncs.address(ref.name, world)
         elif isinstance(ref, MapValueRef):
             value = Pointer(Kind.MAP_VALUE, off=ref.offset, map=world.map(ref.name))
         elif isinstance(ref, FuncRef) or insn.src == op.PSEUDO_FUNC:
