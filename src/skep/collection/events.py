@@ -79,7 +79,14 @@ class Events:
 
     def ready(self) -> list[Any]:
         """What is there now, without waiting."""
-        return [self.decode(record) for record in self._source.drain()]
+        records, codec = self._source.drain(), self._codec
+        if codec is None:
+            return list(records)
+        size, decode = codec.size, codec.decode
+        return [
+            decode(record) if len(record) == size else decode(record[:size]) if len(record) > size else record
+            for record in records
+        ]
 
     def poll(self, timeout: float | None = None) -> list[Any]:
         """Wait until there is something, at most ``timeout`` seconds (None: for ever); [] when there was nothing."""
