@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from typing import Protocol, TypeVar
 from skep.abi.map_types import MapType
 from skep.diagnostics import Diagnostic
 from skep.engine import LinkHandle, MapHandle, ProgramHandle
-from skep.errors import ClosedError, UsageError
+from skep.errors import ClosedError, UnsupportedError, UsageError
 from skep.model.hooks import Hook, PacketSocket, Pcap, Tap, Xsk
 from skep.model.maps import MapSpec
 from skep.model.programs import VerifiedProgram
@@ -104,6 +105,9 @@ class VmEngine:
             from skep.vm.hooks.pcap import PcapLink
 
             return self._keep(PcapLink(_own_program(program), hook))
+        if isinstance(hook, PacketSocket | Tap | Xsk) and sys.platform != "linux":
+            what = f"there are no live packets on {sys.platform}"
+            raise UnsupportedError(Diagnostic("H0613", what, help="attach it to skep.hooks.Pcap(path)"))
         if isinstance(hook, PacketSocket):
             from skep.vm.hooks.packet_socket import attach_packet_socket
 

@@ -17,10 +17,12 @@ from tests.conftest import ROOT
 from tests.unit.vm_live.network import frame, in_namespace, ip, make_veth, number_of, received, wire
 from tests.unit.vm_live.programs import redirects, returns
 
+import skep
 from skep.abi.prog_types import ProgType
 from skep.engine import PacketRun
 from skep.errors import ClosedError, UnsupportedError, UsageError
 from skep.model.hooks import PacketSocket
+from skep.tools.capture import expression_spec
 from skep.vm.hooks.capture import read_packets
 from skep.vm.hooks.live import LiveLink
 from skep.vm.hooks.packet_socket import attach_packet_socket
@@ -305,6 +307,41 @@ def test_an_exception_leaves_no_output(tmp_path: Path) -> None:
         a.send(frame(2))
         assert link.run_live(packets=1).packets == 1
     assert [number_of(packet.data) for packet in read_packets(out)] == [2]
+
+
+@in_namespace
+def test_a_stop_before_the_first_run_counts() -> None:
+    make_veth()
+    with attached(returns(PASS), PacketSocket("vb")) as link, wire("va") as a:
+        a.send(frame(1))
+        link.stop()
+        run = link.run_live(duration=10)
+        assert (run.packets, run.ended) == (1, "stopped")
+        assert run.seconds < 5
+        link.stop()
+        a.send(frame(2))
+        assert link.run_live(packets=1).ended == "packets"
+
+
+@pytest.mark.parametrize("engine", ["vm", "interpreter"])
+def test_through_the_public_api(engine: str) -> None:
+    @in_namespace
+    def body() -> None:
+        make_veth()
+        with skep.load(expression_spec("ether[17] & 1 = 0"), engine=engine) as live, wire("va") as a:
+            (program,) = live.programs.values()
+            link = program.attach(skep.hooks.PacketSocket("vb"))
+            for number in range(20):
+                a.send(frame(number))
+            seen: list[int] = []
+            run = link.run(lambda packets, _: seen.append(packets), passed=5)
+            assert (run.packets, run.passed, run.verdicts) == (9, 5, {"DROP": 4, "PASS": 5})
+            assert link.status().packets == 9
+            link.stop()
+            with pytest.raises(UsageError, match="U0208"):
+                program.attach(skep.hooks.Pcap(__file__)).run(duration=1)
+
+    body()
 
 
 @in_namespace

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,6 @@ from skep.frontend.pcap import LINK_NUMBERS, LinkLayer, compile_expression, tran
 from skep.model.hooks import Interface, LiveHook, Pcap
 from skep.model.objects import ObjectSpec
 from skep.tools.capture.files import CaptureFiles
-from skep.vm.hooks.interfaces import find_device
 
 Progress = Callable[[int, int], None]
 
@@ -33,6 +33,11 @@ def interface_layer(interface: Interface) -> LinkLayer:
     Raises:
         UsageError, UnsupportedError: H0601: no such interface; H0602, H0413: packets that filters cannot read.
     """
+    if sys.platform != "linux":
+        what = f"there are no live packets on {sys.platform}"
+        raise UnsupportedError(Diagnostic("H0613", what, help="capture them elsewhere, and give the file with --pcap"))
+    from skep.vm.hooks.interfaces import find_device  # it can only be imported where there are such interfaces
+
     number = find_device(interface).link_type
     if number not in LINK_NUMBERS:
         raise UnsupportedError(Diagnostic("H0413", f"no filters are compiled for packets of link type {number}"))

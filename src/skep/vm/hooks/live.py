@@ -45,6 +45,7 @@ class LiveLink:
         self._idle.set()
         self._changed = threading.Event()
         self._closed = False
+        self._stop_first = False
         self._started = 0.0
         self._lost = 0
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -127,7 +128,8 @@ class LiveLink:
                 raise UsageError(Diagnostic("H0608", "the link runs already", help="stop() it, or make a second link"))
             self._runner = threading.current_thread()
             self._idle.clear()
-            self.reason = ""
+            self.reason = "stopped" if self._stop_first else ""
+            self._stop_first = False
             self._changed.clear()
             self._lost = 0
             _drain(self._wake)
@@ -171,9 +173,13 @@ class LiveLink:
         os.eventfd_write(self._wake, 1)
 
     def stop(self) -> None:
-        """End the run after the packets that are there already; a link that does not run is not changed."""
+        """End the run after the packets that are there already. Before the first run: that one ends at once; between
+        runs: nothing changes.
+        """
         if self._runner is not None:
             self.finish("stopped")
+        elif not self._started:
+            self._stop_first = True
 
     def status(self) -> PacketRun:
         """How far the run is (or how the last one ended)."""

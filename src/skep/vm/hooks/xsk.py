@@ -9,6 +9,7 @@ import mmap
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -30,6 +31,7 @@ _RX_AT, _FILL_AT = 0, 0x100000000  # XDP_PGOFF_RX_RING, XDP_UMEM_PGOFF_FILL_RING
 _OFFSETS = struct.Struct("16Q")  # producer, consumer, desc, flags of rx, tx, fill, completion
 _DESCRIPTOR = 16
 _CHUNK = 4096
+_BIND_TRIES, _BIND_PAUSE_S = 20, 0.05
 _MIN_FRAMES, _MAX_FRAMES = 64, 1 << 20
 _NEEDS = "an AF_XDP socket needs CAP_NET_RAW, and its XDP program CAP_BPF and CAP_NET_ADMIN of the whole system"
 
@@ -107,11 +109,19 @@ def _map(owned: contextlib.ExitStack, opened: socket.socket, size: int, at: int)
 
 
 def _bind(opened: socket.socket, ifindex: int, queue: int) -> None:
-    """bind() of a struct sockaddr_xdp, which Python's sockets do not know."""
+    """bind() of a struct sockaddr_xdp, which Python's sockets do not know.
+
+    The kernel takes a queue back some time after its socket was closed (xp_release_deferred()): a busy one is asked again.
+    """
     address = struct.pack("=HHIII", AF_XDP, BIND_COPY, ifindex, queue, 0)
-    if ctypes.CDLL(None, use_errno=True).bind(opened.fileno(), address, len(address)) != 0:
+    bind = ctypes.CDLL(None, use_errno=True).bind
+    for left in reversed(range(_BIND_TRIES)):
+        if bind(opened.fileno(), address, len(address)) == 0:
+            return
         number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+        if number != errno.EBUSY or not left:
+            raise OSError(number, os.strerror(number))
+        time.sleep(_BIND_PAUSE_S)
 
 
 def attach_xsk(program: ProgramHandle, hook: Xsk, redirector: Redirector | None) -> LiveLink:

@@ -16,4 +16,7 @@
 #include "skb.c"
 #include "capture.c"
 #include "loops.c"
+#include "live.h"
+#include "live_send.c"
+#include "live_receive.c"
 #include "live.c"
