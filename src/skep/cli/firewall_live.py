@@ -26,7 +26,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _KERNEL = (
     "engine: kernel (the running Linux judges every packet before its stack sees it; the kernel's verifier has\n"
-    "proved the program safe). It needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and Linux 6.6 or newer for what goes out."
+    "proved the program safe). It needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; what goes out needs Linux 6.6."
 )
 _TICK_SECONDS = 0.25
 _TOP_ROWS = 20

@@ -1,4 +1,4 @@
-"""The policy of skep firewall, written again: slow and straight, from docs/tools/firewall.md. Shares no code with the tool.
+"""The policy of skep firewall, written again: slow and straight, from docs/tools/firewall.md. It shares no code.
 
 Rules are taken from the same RuleSet nouns (words only); taking packets apart, first match, connections, fragments
 and rate limits are done here in plain Python.

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.conftest import ROOT
 from tests.unit.tools_firewall.firewall_model import Model
 from tests.unit.tools_firewall.traffic import frames, rules_text, write_pcap
 
@@ -60,14 +63,19 @@ def test_random_rules_over_random_packets(live: Firewall, tmp_path: Path, seed: 
     compare(live, text, packets, times, tmp_path, ifindex=chance.choice([1, 1, 2, 3]))
 
 
-def test_the_real_capture(live: Firewall, tmp_path: Path, examples: Path) -> None:
-    data, at = (examples / "data" / "real.pcap").read_bytes(), 24
+def real_packets() -> tuple[list[bytes], list[int]]:
+    data, at = (ROOT / "examples" / "data" / "real.pcap").read_bytes(), 24
     packets, times = [], []
     while at < len(data):
         seconds, micros, size, _ = struct.unpack_from("<IIII", data, at)
         packets.append(data[at + 16 : at + 16 + size])
         times.append(seconds * 1_000_000 + micros)
         at += 16 + size
+    return packets, times
+
+
+def test_the_real_capture(live: Firewall, tmp_path: Path) -> None:
+    packets, times = real_packets()
     for seed in range(6):
         chance = random.Random(seed)
         compare(live, rules_text(chance, 20), packets, times, tmp_path)
@@ -96,3 +104,28 @@ def test_the_random_worlds_reach_everything(live: Firewall, tmp_path: Path) -> N
         "unknown_fragment",
     }
     assert wanted | {"fragment", "malformed"} <= reached
+
+
+MUTATION = st.tuples(st.integers(0, 132), st.integers(12, 90), st.integers(0, 255))
+CUT = st.tuples(st.integers(0, 132), st.integers(14, 120))
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 7), st.lists(MUTATION, max_size=150), st.lists(CUT, max_size=20))
+def test_damaged_packets(
+    live: Firewall,
+    tmp_path_factory: pytest.TempPathFactory,
+    seed: int,
+    mutations: list[tuple[int, int, int]],
+    cuts: list[tuple[int, int]],
+) -> None:
+    """Packets of the real capture with bytes changed and ends cut off: nobody gets a verdict but the policy's."""
+    packets, times = real_packets()
+    damaged = [bytearray(packet) for packet in packets]
+    for number, at, value in mutations:
+        if at < len(damaged[number]):
+            damaged[number][at] = value
+    for number, size in cuts:
+        del damaged[number][size:]
+    text = rules_text(random.Random(seed), 15)
+    compare(live, text, [bytes(packet) for packet in damaged], times, tmp_path_factory.getbasetemp())

@@ -30,6 +30,7 @@ TABLES = 14
 LEAVES = 65_536
 NO_RULE = 0xFFFF_FFFF
 MAX_ENTRIES = 4_000_000
+MAX_GROUPS = 20 * TABLES  # before tables are put together; beyond that it would take minutes to find out
 MERGE_ROOM = 2048  # entries that putting two tables together may cost
 MERGE_RULES = 20_000  # larger tables are put together only when there are too many
 
@@ -121,6 +122,8 @@ class _Planner:
         for shape in shapes:
             fits = self.cost(shape) <= self.room(len(shape))
             groups += [shape] if fits else self.split(shape)
+        if len(groups) > MAX_GROUPS:
+            raise _too_intertwined(groups, rules)
         groups.sort(key=len, reverse=True)
         merged: list[list[int]] = []
         for group in groups:
