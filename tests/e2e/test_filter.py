@@ -173,7 +173,7 @@ def test_the_translation_is_shown(skep_cli: Run) -> None:
         (("--read-ddd", "nosuch", "-d"), "U0003", 2),
         (("tcp", "--read-ddd", "-", "-d"), "U0502", 2),
         (("tcp", "--netmask", "x", "-d"), "U0503", 2),
-        (("ip protochain 6", "-d"), "H0407", 1),
+        (("geneve", "-d"), "H0407", 1),
         (("tcp", "-y", "BOGUS", "-d"), "U0001", 2),
     ],
 )

@@ -83,7 +83,7 @@ def test_errors_say_where(expression: str, code: str, line: int, column: int, le
 
 @pytest.mark.parametrize(
     "expression",
-    ["ip protochain 6", "gateway 10.0.0.1", "geneve", "geneve 5", "inbound", "outbound", "type mgt",
+    ["gateway 10.0.0.1", "geneve", "geneve 5", "inbound", "outbound", "type mgt",
      "addr1 00:11:22:33:44:55", "decnet host 10.1",
      "ifname eth0", "lane", "fisu", "radio", "llc", "subtype data", "ah[0] = 1", "vpi 5"],
 )  # fmt: skip
@@ -116,6 +116,24 @@ def test_localhost_is_known_everywhere() -> None:
     loopback = bytes((127, 0, 0, 1))
     assert run(program, packet_mix.ethernet(0x800, packet_mix.ipv4(17, bytes(8), src=loopback)))
     assert run(program, packet_mix.ethernet(0x86DD, packet_mix.ipv6(17, bytes(8), dst=bytes(15) + b"\x01")))
+
+
+def test_protochain_looks_through_headers() -> None:
+    """Up to six, authentication headers among them; the seventh is one too many."""
+    program = compile_expression("ip6 protochain 17").insns
+    order = (0, 60, 43, 51, 44, 60)
+
+    def chain(kinds: tuple[int, ...]) -> bytes:
+        body, following = packet_mix.udp(1, 2), 17
+        for kind in reversed(kinds):
+            length = 24 if kind == 51 else 8 if kind == 44 else 16
+            counted = length // 4 - 2 if kind == 51 else 0 if kind == 44 else length // 8 - 1
+            body, following = bytes((following, counted)) + bytes(length - 2) + body, kind
+        return packet_mix.ethernet(0x86DD, packet_mix.ipv6(following, body))
+
+    assert all(run(program, chain(order[:count])) for count in range(7))
+    assert not run(program, chain((*order, 0)))
+    assert not run(compile_expression("ip6 protochain 6").insns, chain(order))
 
 
 def test_jumps_of_any_length() -> None:

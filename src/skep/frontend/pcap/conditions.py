@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from skep.frontend.pcap.values import MASK, Binary, Constant, Value, binary
 from skep.isa.classic import opcodes as op
+from skep.isa.classic.instruction import ClassicInstruction
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,24 @@ class Junction:
     children: tuple[Condition, ...]
 
 
-Condition = Test | Negation | Junction
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Run ``code``, then: A is ``number``. For what keeps a state in A, X and M[]; nothing is known of it elsewhere."""
+
+    code: tuple[ClassicInstruction, ...]
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """``then`` where the condition holds, else ``other``: neither is asked when the other has been."""
+
+    condition: Condition
+    then: Condition
+    other: Condition
+
+
+Condition = Test | Negation | Junction | Step | Choice
 
 TRUE = Junction(True, ())
 FALSE = Junction(False, ())

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from skep.diagnostics import Diagnostic
 from skep.errors import CompileError
+from skep.frontend.pcap.conditions import Step
 from skep.frontend.pcap.graph import ACCEPT, REJECT, Graph
 from skep.frontend.pcap.values import Binary, Constant, HeaderLength, Load, Negative, PacketLength, Value
 from skep.isa.classic import opcodes as op
@@ -152,7 +153,10 @@ def _codes(graph: Graph, order: list[int]) -> dict[int, tuple[list[Insn], Insn]]
         block = graph.blocks[number]
         registers = Registers(*arriving[number])
         test = block.test
-        if isinstance(test.right, Constant):
+        if isinstance(test, Step):
+            registers = Registers(None, None, list(test.code))
+            jump = Insn(op.JMP | op.JEQ | op.K, 0, 0, test.number)
+        elif isinstance(test.right, Constant):
             registers.load_a(test.left)
             jump = Insn(op.JMP | test.code | op.K, 0, 0, test.right.value)
         else:

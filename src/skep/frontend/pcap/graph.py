@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from skep.frontend.pcap.conditions import Condition, Junction, Negation, Test
+from skep.frontend.pcap.conditions import Choice, Condition, Junction, Negation, Step, Test
 
 ACCEPT, REJECT = -1, -2  # targets that are no blocks
 
@@ -13,7 +13,7 @@ ACCEPT, REJECT = -1, -2  # targets that are no blocks
 class Block:
     """One test; ``yes`` and ``no`` are numbers of blocks, or ACCEPT or REJECT."""
 
-    test: Test
+    test: Test | Step
     yes: int
     no: int
 
@@ -23,7 +23,7 @@ class Graph:
 
     def __init__(self, condition: Condition) -> None:
         self.blocks: list[Block] = []
-        self._known: dict[tuple[Test, int, int], int] = {}
+        self._known: dict[tuple[Test | Step, int, int], int] = {}
         self.start = self._build(condition, ACCEPT, REJECT)
 
     def _build(self, condition: Condition, yes: int, no: int) -> int:
@@ -36,7 +36,9 @@ class Graph:
                 for child in reversed(children):
                     target = self._build(child, target, no) if is_and else self._build(child, yes, target)
                 return target
-            case Test():
+            case Choice(test, then, other):
+                return self._build(test, self._build(then, yes, no), self._build(other, yes, no))
+            case Test() | Step():
                 key = condition, yes, no
                 if key not in self._known:
                     self.blocks.append(Block(condition, yes, no))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from skep.frontend.pcap import names
 from skep.frontend.pcap.addresses import BROADCAST, ether_address, host_or_net
 from skep.frontend.pcap.arithmetic import relation
+from skep.frontend.pcap.chains import protochain
 from skep.frontend.pcap.conditions import (
     Condition,
     Junction,
@@ -64,12 +65,7 @@ class Meaning:
         if kind == "proto":
             return numbered_protocol(self.layout, tree.qualifiers.protocol, tree.qualifiers.first, value)
         if kind == "protochain":
-            raise missing(
-                "'protochain' is a loop over headers, which classic BPF of the kernel cannot do",
-                tree.qualifiers.first,
-                value,
-                help="use proto: it finds the protocol at once and behind an IPv6 fragment header",
-            )
+            return protochain(self.layout, tree.qualifiers.protocol, tree.qualifiers.first, value)
         if kind == "gateway":
             raise missing(
                 "'gateway' needs the host's tables", tree.qualifiers.first, value, help="ether host ... and ..."

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from skep.frontend.pcap.conditions import Test
+from skep.frontend.pcap.conditions import Step, Test
 from skep.frontend.pcap.graph import Graph
 from skep.frontend.pcap.values import MASK, Binary, Constant, HeaderLength, Load, Value
 from skep.isa.classic import opcodes as op
@@ -53,8 +53,10 @@ class Facts:
             case _:
                 return Known(0, MASK)
 
-    def decide(self, test: Test) -> bool | None:
+    def decide(self, test: Test | Step) -> bool | None:
         """The answer of a test, if it is known."""
+        if isinstance(test, Step):
+            return None
         if test in self.answers:
             return self.answers[test]
         if not isinstance(test.right, Constant):
@@ -71,8 +73,10 @@ class Facts:
         least = k + 1 if test.code == op.JGT else k
         return True if known.low >= least else False if known.high < least else None
 
-    def learn(self, test: Test, answer: bool) -> Facts:
+    def learn(self, test: Test | Step, answer: bool) -> Facts:
         """These facts and the answer of a test."""
+        if isinstance(test, Step):
+            return self
         if test.code == op.JSET or not isinstance(test.right, Constant):
             return replace(self, answers={**self.answers, test: answer})
         known, k = self.of(test.left), test.right.value
@@ -148,8 +152,11 @@ def _drop(graph: Graph) -> bool:
     """Tests whose two ways lead to the same place."""
 
     def skip(target: int) -> int:
-        while target >= 0 and graph.blocks[target].yes == graph.blocks[target].no:
-            target = graph.blocks[target].yes
+        while target >= 0:
+            block = graph.blocks[target]
+            if block.yes != block.no or isinstance(block.test, Step):
+                return target
+            target = block.yes
         return target
 
     changed = False
@@ -166,7 +173,7 @@ def _drop(graph: Graph) -> bool:
 
 def _merge(graph: Graph) -> bool:
     """Tests that are the same and lead to the same places are one."""
-    known: dict[tuple[Test, int, int], int] = {}
+    known: dict[tuple[Test | Step, int, int], int] = {}
     merged: dict[int, int] = {}
     for number in reversed(graph.order()):
         block = graph.blocks[number]
