@@ -79,8 +79,8 @@ def _wrong_apply(code: int, a: Scalar, b: Scalar, width: int = 64, signed: bool 
 
 
 def _wrong_refine(code: int, a: Scalar, b: Scalar, width: int) -> Any:
-    """Unsigned less-than learns one too few on the side where it does not hold."""
-    return _REFINE(op.JGE if code == op.JGT else code, a, b, width)
+    """Signed comparisons taken for unsigned ones."""
+    return _REFINE({op.JSGT: op.JGT, op.JSLT: op.JLT}.get(code, code), a, b, width)
 
 
 def _wrong_extension(a: Scalar, bits: int, width: int) -> Scalar:
