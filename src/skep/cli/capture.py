@@ -40,6 +40,8 @@ _PCAP_ENGINE = {
     "privileges": "none",
 }
 
+_LIVE_GUARANTEE = "copies: nothing changes for the host; what comes while the ring is full is lost, and counted"
+
 
 @dataclass(frozen=True, slots=True)
 class Chooser:
@@ -166,6 +168,11 @@ def _loaded(chooser: Chooser, layer: LinkLayer, *, as_json: bool) -> Iterator[Pr
         yield live.programs[name]
 
 
+def _about(hook: hooks.LiveHook | hooks.Pcap) -> dict[str, str]:
+    """Engine, guarantee, privileges."""
+    return _PCAP_ENGINE if isinstance(hook, hooks.Pcap) else describe(hook) | {"guarantee": _LIVE_GUARANTEE}
+
+
 def _run(
     program: Program,
     hook: hooks.LiveHook | hooks.Pcap,
@@ -181,7 +188,7 @@ def _run(
             if files is not None:
                 progress = stack.enter_context(packet_progress(quiet))
         elif not quiet:
-            announce(hook)
+            announce(_about(hook))
 
         def started(link: Link) -> None:
             if not isinstance(hook, hooks.Pcap):
@@ -198,9 +205,8 @@ def _report(
     """Numbers at the end: on standard error, or as JSON (the last line, where packets were printed)."""
     run = result.run
     if as_json and not to_stdout:
-        about = _PCAP_ENGINE if isinstance(hook, hooks.Pcap) else describe(hook)
         numbers = {
-            **about, "seen": run.packets, "captured": run.passed, "lost": run.lost, "bytes": run.bytes,
+            **_about(hook), "seen": run.packets, "captured": run.passed, "lost": run.lost, "bytes": run.bytes,
             "ended": run.ended, "seconds": round(run.seconds, 6), "files": [str(path) for path in result.files],
         }  # fmt: skip
         if printed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,10 +97,10 @@ def describe(hook: hooks.LiveHook) -> dict[str, str]:
     return {"engine": engine, "guarantee": hook.guarantee, "privileges": hook.privileges}
 
 
-def announce(hook: hooks.LiveHook) -> None:
+def announce(facts: Mapping[str, str]) -> None:
     """Print what :func:`describe` says, on standard error."""
     out = error_console()
-    for name, text in describe(hook).items():
+    for name, text in facts.items():
         out.print(f"{name}: {text}", markup=False)
 
 
@@ -141,7 +141,7 @@ def run_live(
         The result, and the same as JSON.
     """
     if not quiet:
-        announce(hook)
+        announce(describe(hook))
     with program.attach(hook) as link, stopped_by_signals(link):
         if not quiet:
             announce_start()

@@ -102,7 +102,8 @@ class PacketSocket:
     def guarantee(self) -> str:
         """What the program's verdicts can do here."""
         sent = "XDP_TX and redirects are sent" if self.transmit else "XDP_TX and redirects are counted, not sent"
-        return f"the program sees copies: DROP does not stop a packet for the host; {sent}"
+        lost = "what comes while the ring is full is lost, and counted"
+        return f"the program sees copies: DROP does not stop a packet for the host; {sent}; {lost}"
 
     @property
     def privileges(self) -> str:

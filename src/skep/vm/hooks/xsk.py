@@ -111,7 +111,7 @@ def _map(owned: contextlib.ExitStack, opened: socket.socket, size: int, at: int)
 def _bind(opened: socket.socket, ifindex: int, queue: int) -> None:
     """bind() of a struct sockaddr_xdp, which Python's sockets do not know.
 
-    The kernel takes a queue back some time after its socket was closed (xp_release_deferred()): a busy one is asked again.
+    The kernel takes a queue back some time after its socket was closed (xp_release_deferred()): busy is asked again.
     """
     address = struct.pack("=HHIII", AF_XDP, BIND_COPY, ifindex, queue, 0)
     bind = ctypes.CDLL(None, use_errno=True).bind
