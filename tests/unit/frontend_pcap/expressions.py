@@ -44,7 +44,8 @@ _NAMED_PORTS = [
 ]  # fmt: skip
 _PROTO = [
     "ip6 protochain 6", "ip protochain 6", "protochain 17", "ip6 protochain \\icmp", "protochain 58", "protochain 51",
-    "ip6 protochain 44", "vlan and protochain 6", "ip protochain 17 and len > 96", "not protochain 6", "ip6 protochain 59",
+    "ip6 protochain 44", "vlan and protochain 6", "ip protochain 17 and len > 96", "not protochain 6",
+    "ip6 protochain 59",
     "proto 6", "proto 17", "ip proto 6", "ip6 proto 6", "ip proto \\tcp", "ip proto \\icmp", "ip6 proto \\udp",
     "proto \\udp", "ether proto 0x800", "ether proto \\ip", "ether proto \\arp", "ether proto \\ip6",
     "ether proto 0x42", "ether proto \\stp", "ether proto 0x88cc", "ether proto \\loopback", "iso proto \\isis",

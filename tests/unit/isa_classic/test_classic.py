@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from skep.errors import InputError, UnsupportedError
 from skep.isa.classic import ClassicInstruction as I
@@ -106,6 +108,25 @@ def test_what_is_no_listing(text: str) -> None:
     with pytest.raises(InputError) as error:
         parse(text)
     assert error.value.diagnostic.code in ("H0501", "H0504")
+
+
+@settings(max_examples=200)
+@given(
+    st.one_of(st.text(max_size=60), st.lists(st.sampled_from(TCPDUMP_D.split() + ["\n", "{", "}", ","])).map(" ".join))
+)
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        program = parse(text)
+    except InputError:
+        return
+    run(program, bytes(64))
+
+
+def test_too_many_instructions() -> None:
+    with pytest.raises(InputError, match="more than 65536"):
+        check([RETURN] * 65537)
+    with pytest.raises(InputError, match="more than 65536"):
+        parse("6 0 0 0\n" * 65537)
 
 
 def result(*insns: I, packet: bytes = b"", **more: object) -> int:

@@ -9,7 +9,7 @@ from skep.errors import InputError
 from skep.isa.classic import opcodes as op
 from skep.isa.classic.instruction import FORMS, ClassicInstruction, is_conditional
 
-LIMIT = 1 << 20  # instructions; Linux takes op.MAX_INSNS
+LIMIT = 1 << 16  # instructions; Linux takes op.MAX_INSNS
 
 
 def check(program: Sequence[ClassicInstruction]) -> None:
