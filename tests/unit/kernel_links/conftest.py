@@ -41,7 +41,7 @@ class Network:
 
 
 @pytest.fixture(autouse=True)
-def _no_leaks(kernel: None) -> Iterator[None]:
+def _no_leaks() -> Iterator[None]:
     """Every test gives back the descriptors that it opens."""
     with no_leaked_fds():
         yield

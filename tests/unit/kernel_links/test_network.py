@@ -25,12 +25,15 @@ SOURCE = """
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 char order[64]; __u32 at; __u64 hits, second;
-#define NOTE(c) __u32 n = __sync_fetch_and_add(&at, 1); if (n < 64) order[n] = c
+static __always_inline void note(struct __sk_buff *skb, char c)
+{
+	if (skb->protocol == bpf_htons(0x88b5)) { __u32 n = __sync_fetch_and_add(&at, 1); if (n < 64) order[n] = c; }
+}
 SEC("xdp") int pass(struct xdp_md *ctx) { __sync_fetch_and_add(&hits, 1); return XDP_PASS; }
 SEC("xdp") int drop(struct xdp_md *ctx) { __sync_fetch_and_add(&second, 1); return XDP_DROP; }
-SEC("tc/ingress") int a(struct __sk_buff *skb) { __sync_fetch_and_add(&hits, 1); NOTE('a'); return TCX_NEXT; }
-SEC("tc/ingress") int b(struct __sk_buff *skb) { NOTE('b'); return TCX_NEXT; }
-SEC("tc/ingress") int c(struct __sk_buff *skb) { NOTE('c'); return TCX_NEXT; }
+SEC("tc/ingress") int a(struct __sk_buff *skb) { __sync_fetch_and_add(&hits, 1); note(skb, 'a'); return TCX_NEXT; }
+SEC("tc/ingress") int b(struct __sk_buff *skb) { note(skb, 'b'); return TCX_NEXT; }
+SEC("tc/ingress") int c(struct __sk_buff *skb) { note(skb, 'c'); return TCX_NEXT; }
 SEC("tc/egress") int out(struct __sk_buff *skb) { __sync_fetch_and_add(&hits, 1); return TCX_NEXT; }
 SEC("tc") int classic(struct __sk_buff *skb) { __sync_fetch_and_add(&hits, 1); return TC_ACT_OK; }
 SEC("tc") int classic_drop(struct __sk_buff *skb) { __sync_fetch_and_add(&second, 1); return TC_ACT_SHOT; }

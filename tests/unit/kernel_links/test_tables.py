@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -109,3 +110,9 @@ def test_malformed_targets(section: str) -> None:
     with pytest.raises(SkepError) as caught:
         hook_for(program(section))
     assert caught.value.diagnostic.code == "H0352"
+
+
+def test_the_page_of_hooks_names_them_all() -> None:
+    page = Path(__file__).parents[3] / "docs" / "hooks.md"
+    text = page.read_text()
+    assert [kind.__name__ for kind in ATTACH if f"`{kind.__name__}" not in text and kind is not hooks.Pcap] == []
