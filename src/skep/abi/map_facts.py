@@ -12,6 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from skep.abi.map_types import MapType as M
+from skep.abi.prog_types import AttachType as A
 from skep.abi.prog_types import ProgType as P
 
 
@@ -226,9 +227,11 @@ _UPDATES_SOCKETS: frozenset[P] = frozenset(
 )
 
 
-def may_use(helper: int, map_type: M, prog_type: P) -> bool:
+def may_use(helper: int, map_type: M, prog_type: P, attach_type: A | None = None) -> bool:
     """Whether a helper (by number) may be given a map of a type; asked after whether the program may call it at all."""
     if map_type in _SOCKETS and helper in (_UPDATE, _DELETE):
+        if prog_type is P.TRACING:
+            return attach_type is A.TRACE_ITER
         return prog_type in _UPDATES_SOCKETS or (prog_type is P.SOCK_OPS and helper == _DELETE)
     if helper == _FOR_EACH:
         return FACTS[map_type].for_each

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from skep.abi.prog_types import ProgType as P
+
 
 @dataclass(frozen=True, slots=True)
 class StructOps:
@@ -20,20 +22,24 @@ class StructOps:
         promoted: structure of an argument -> structure it is known to be.
         writable: structure -> paths of members that programs may write: ``inet_conn.icsk_ack.pending``.
         sleepable: members whose programs may sleep.
+        refused_helpers: member -> helpers that its programs must not call.
     """
 
     unsupported: frozenset[str] = frozenset()
     promoted: Mapping[str, str] = field(default_factory=dict)
     writable: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     sleepable: frozenset[str] = frozenset()
+    refused_helpers: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
 
+_SETSOCKOPT, _GETSOCKOPT = 49, 57
 _SOCK = "inet_conn.icsk_inet.sk."
 
 STRUCT_OPS: Mapping[str, StructOps] = MappingProxyType(
     {
         "tcp_congestion_ops": StructOps(
             unsupported=frozenset({"get_info"}),
+            refused_helpers={"release": frozenset({_SETSOCKOPT, _GETSOCKOPT})},
             promoted={"sock": "tcp_sock"},
             writable={
                 "tcp_sock": (
@@ -54,5 +60,13 @@ STRUCT_OPS: Mapping[str, StructOps] = MappingProxyType(
         "Qdisc_ops": StructOps(
             writable={"Qdisc": ("limit", "q.qlen", "qstats"), "sk_buff": ("tstamp", "cb")},
         ),
+    }
+)
+
+#: Objects that programs of other types may write: structure -> paths of members (nfct_btf_struct_access).
+WRITABLE_OBJECTS: Mapping[P, Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        P.XDP: {"nf_conn": ("mark",), "nf_conn___init": ("ct.mark",)},
+        P.SCHED_CLS: {"nf_conn": ("mark",), "nf_conn___init": ("ct.mark",)},
     }
 )

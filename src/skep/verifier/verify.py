@@ -13,6 +13,7 @@ from skep.verifier.explore.steps import compile_steps
 from skep.verifier.flow import cfg, structure
 from skep.verifier.options import Options
 from skep.verifier.requirements.kinds import Rule, Supported, Violation
+from skep.verifier.state.catcher import exception_callback
 from skep.verifier.state.world import World
 
 _HANDLED = frozenset(
@@ -71,7 +72,8 @@ def judge(linked: LinkedProgram, options: Options | None = None) -> Verdict:
     """Find out whether a program is safe; never raises on a bad program."""
     chosen = options or Options()
     names = {sub.name: sub.start for sub in linked.subprograms}
-    flaws = structure.check(linked.insns, names)
+    catcher = exception_callback(linked)
+    flaws = structure.check(linked.insns, names, (catcher,) if isinstance(catcher, int) else ())
     if flaws:
         return Verdict(Outcome.REJECTED, tuple(diagnose(flaw, linked) for flaw in flaws), 0)
     if linked.prog_type not in _HANDLED:
@@ -98,6 +100,8 @@ def _explore(walk: Walk, world: World) -> Finding | None:
     state = entry_state(world)
     finding = walk.explore(0, state)
     done: set[int] = set()
+    if world.exception_callback is not None:
+        world.global_calls.add(world.exception_callback)
     while finding is None and world.global_calls - done:
         start = min(world.global_calls - done)
         done.add(start)

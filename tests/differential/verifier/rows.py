@@ -82,11 +82,26 @@ def _btf(name: str) -> Btf:
 def in_scope(row: dict[str, Any]) -> bool:
     """Whether the row asks for something that a linked program can say."""
     prog = row["prog"]
+    if _casts_by_number(prog):
+        return False
     if prog["prog_flags"] & _STRICT_ALIGNMENT or ("insns" not in prog and prog["insns_blob"] not in _blobs()):
         return False
     if any("content_blob" in item and item["content_blob"] not in _blobs() for item in prog["maps"]):
         return False
     return all(0 <= index < len(prog["maps"]) for _, index in prog["map_refs"])
+
+
+def _casts_by_number(prog: dict[str, Any]) -> bool:
+    """Whether it holds the number of a kernel type for bpf_rdonly_cast(), which is another in this build of the kernel.
+
+    Kernel functions, variables and attach targets come by name; type numbers of CO-RE do not.
+    """
+    if not any(name == "bpf_rdonly_cast" for _, name in prog["kfuncs"]):
+        return False
+    plain = {slot for slot, _ in prog["map_refs"]} | {item[0] for item in prog["ksyms"]}
+    data = bytes.fromhex(prog["insns"])
+    loads = (at for at in range(0, len(data), 8) if data[at] == op.LD_IMM64 and data[at + 1] >> 4 == 0)
+    return any(at // 8 not in plain for at in loads)
 
 
 def link(row: dict[str, Any]) -> LinkedProgram:

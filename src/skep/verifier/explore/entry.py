@@ -6,15 +6,17 @@ from skep.abi.map_types import MapType
 from skep.abi.prog_types import AttachType, ProgType
 from skep.btf import types as t
 from skep.isa import opcodes as op
-from skep.isa.instruction import MapValueRef
+from skep.isa.instruction import Instruction, MapValueRef
 from skep.model.maps import MapSpec
 from skep.verifier.options import MemoryEntry
 from skep.verifier.prove.access import valid_map_value
 from skep.verifier.requirements.kinds import Requirement, Rule, Supported, ValidMapValue, Violation
+from skep.verifier.state.catcher import exception_callback
 from skep.verifier.state.functions import Passed
 from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.values import Kind, Pointer, constant, unknown
 from skep.verifier.state.world import World
+from skep.verifier.transfer import objects
 
 MAX_STACK = 512
 MAX_CALL_FRAMES = 8
@@ -56,12 +58,19 @@ def function_state(world: World, start: int) -> MachineState | Violation:
         return Violation(
             Rule.SUBPROGRAM_SIGNATURE, None, expected, None, {"function": sub.name, "reason": expected}, start
         )
+    if start == world.exception_callback and [each.kind for each in expected] != [Passed.NUMBER]:
+        said = "exception cb only supports single integer argument"
+        return Violation(Rule.EXCEPTION, None, said, None, {"reason": "it takes one number"}, start)
     frame = Frame(0, start, -1)
     for reg, parameter in enumerate(expected, start=1):
         if parameter.kind is Passed.NUMBER:
             frame.regs[reg] = unknown()
         elif parameter.kind is Passed.CONTEXT:
             frame.regs[reg] = Pointer(Kind.CTX)
+        elif parameter.kind is Passed.UNTRUSTED:
+            frame.regs[reg] = Pointer(Kind.PROBED, readonly=True)
+        elif parameter.object is not None:
+            frame.regs[reg] = objects.of_object(parameter.object, world, nullable=parameter.nullable)
         else:
             nullable = parameter.nullable
             id = world.next_id() if nullable else 0
@@ -88,14 +97,21 @@ def check_program(world: World) -> Violation | None:
         said = "Syscall programs can only be sleepable"
     elif isinstance(world.typed, str):
         said = world.typed
+        if said.startswith("unsupported"):
+            return _unsupported(said.partition(": ")[2])
+    elif linked.prog_type is ProgType.STRUCT_OPS and not linked.is_gpl_compatible:
+        said = "struct ops programs must have a GPL compatible license"
+    elif not linked.is_gpl_compatible and any(_is_kfunc_call(insn) for insn in world.insns):
+        said = "cannot call kernel function from non-GPL compatible program"
+    elif isinstance(exception_callback(linked), str):
+        said = str(exception_callback(linked))
     if said is not None:
         return Violation(Rule.PROGRAM, None, said, None, {"reason": said}, 0)
-    for item in linked.btf or ():
-        if isinstance(item, t.DeclTag) and item.name.startswith("exception_callback:"):
-            functions = {sub.btf_id for sub in linked.subprograms}
-            if item.type in functions:
-                return _unsupported("exceptions (bpf_throw)")
     return _unresolvable(world)
+
+
+def _is_kfunc_call(insn: Instruction | None) -> bool:
+    return insn is not None and insn.opcode == op.JMP | op.CALL and insn.src == op.CALL_KFUNC
 
 
 _NAMED = frozenset(
@@ -199,7 +215,8 @@ def stack_violation(world: World) -> Violation | None:
             if notes.visited[slot]:
                 callees.setdefault(flow.subprogram_at(slot).start, set()).add(target)
     # By chain length: for each function the most stack that may be in use when it is entered.
-    above: dict[int, int] = dict.fromkeys({0, *world.global_calls}, 0)
+    catcher = set() if world.exception_callback is None else {world.exception_callback}
+    above: dict[int, int] = dict.fromkeys({0, *world.global_calls, *catcher}, 0)
     for length in range(1, MAX_CALL_FRAMES + 2):
         if length > MAX_CALL_FRAMES and above:
             said = f"the call stack of {length} frames is too deep !"

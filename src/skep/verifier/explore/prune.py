@@ -11,7 +11,7 @@ from skep.verifier.state.stack import Cell
 from skep.verifier.state.values import Number
 from skep.verifier.state.world import World
 
-_CALLBACK_HELPERS = frozenset({164, 181})
+_CALLBACK_HELPERS = frozenset({164, 180, 181})
 
 
 class Checkpoint:

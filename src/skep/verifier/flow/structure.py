@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 from skep.isa import opcodes as op
 from skep.isa.forms import explain_illegal
@@ -70,13 +71,16 @@ class StructureViolation:
     values: Mapping[str, object] = field(default_factory=dict)
 
 
-def check(insns: Sequence[Instruction], functions: Mapping[str, int] | None = None) -> tuple[StructureViolation, ...]:
+def check(
+    insns: Sequence[Instruction], functions: Mapping[str, int] | None = None, roots: Sequence[int] = ()
+) -> tuple[StructureViolation, ...]:
     """What makes the program unloadable wherever it stands. Empty: control flow may be built (flow.cfg.build).
 
     The kernel stops at the first finding; so does this, but it gives all findings (up to 20) of one kind of check.
 
     Args:
         functions: name to slot of subprograms, where LD_IMM64 of a callback still names it.
+        roots: slots of functions that are entered without being named (the exception callback).
     """
     code = slots(insns)
     if not code:
@@ -85,7 +89,8 @@ def check(insns: Sequence[Instruction], functions: Mapping[str, int] | None = No
         return (StructureViolation(Flaw.TOO_LARGE, 0, "E2BIG", {"insns": len(code)}),)
     names = functions or {}
     starts, found = _subprogram_starts(code, names)
-    for phase in (_bad_jumps, _bad_opcodes, _bad_edges, _unreachable, _bad_chains):
+    unreachable = partial(_unreachable, roots)
+    for phase in (_bad_jumps, _bad_opcodes, _bad_edges, unreachable, _bad_chains):
         if found:
             break
         found = phase(code, starts, names)
@@ -201,10 +206,12 @@ def _bad_edges(code: Code, _starts: list[int], _names: Mapping[str, int]) -> lis
 _LAST = frozenset({op.JMP | op.EXIT, op.JMP | op.JA, op.JMP32 | op.JA})
 
 
-def _unreachable(code: Code, _starts: list[int], names: Mapping[str, int]) -> list[StructureViolation]:
+def _unreachable(
+    roots: Sequence[int], code: Code, _starts: list[int], names: Mapping[str, int]
+) -> list[StructureViolation]:
     """Follow every edge from the entry, callees and callbacks included; conditions are not judged (check_cfg())."""
     seen = bytearray(len(code))
-    pending = [0]
+    pending = [0, *roots]
     while pending:
         slot = pending.pop()
         if slot >= len(code) or seen[slot]:

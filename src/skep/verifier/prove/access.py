@@ -51,6 +51,7 @@ _FIELD_KINDS = frozenset(
         FieldKind.SOCKET_NON_NULL,
         FieldKind.SOCK_COMMON,
         FieldKind.FLOW_KEYS,
+        FieldKind.BTF_OBJECT,
     }
 )
 

@@ -7,9 +7,11 @@ from skep.abi.map_facts import may_use
 from skep.abi.map_types import MapType
 from skep.abi.signatures import ReturnKind
 from skep.verifier.options import MemoryEntry
+from skep.verifier.prove import objects
 from skep.verifier.prove.arguments import map_argument
 from skep.verifier.prove.compatibility import SLEEPABLE_MAPS
 from skep.verifier.prove.functions import valid_global_call
+from skep.verifier.prove.leaving import sleeps_in
 from skep.verifier.requirements.kinds import (
     HelperAvailable,
     KnownHelper,
@@ -32,7 +34,6 @@ _NOT_YET = {
     170: "bpf_timer_set_callback",
     171: "bpf_timer_start",
     172: "bpf_timer_cancel",
-    180: "bpf_find_vma",
     194: "bpf_kptr_xchg",
     209: "bpf_user_ringbuf_drain",
 }
@@ -66,12 +67,18 @@ def helper_available(need: HelperAvailable, state: MachineState, world: World) -
     if not may_call(row, linked.prog_type, linked.attach_type):
         said = f"program of this type cannot use helper {row.name}#{number}"
         return Violation(Rule.HELPER_PROG_TYPE, need, said, None, values)
+    if objects.refused_helper(number, world):
+        said = f"program of this type cannot use helper {row.name}#{number}"
+        return Violation(Rule.HELPER_PROG_TYPE, need, said, None, values)
     if row.gpl_only and not linked.is_gpl_compatible:
         said = "cannot call GPL-restricted function from non-GPL compatible program"
         return Violation(Rule.HELPER_GPL, need, said, None, values)
     if row.may_sleep and not linked.sleepable:
         said = "helper call might sleep in a non-sleepable prog"
         return Violation(Rule.HELPER_SLEEPS, need, said, None, values)
+    held = sleeps_in(state, f"sleepable helper {row.name}#{number} in") if row.may_sleep else None
+    if held is not None:
+        return Violation(Rule.SECTION_SLEEPS, need, held[0], None, {"function": row.name, "section": held[1]})
     reason = linked.target.refused_helpers.get(number)
     if reason is not None:
         said = f"{row.name}() cannot be called on {linked.target.name}: {reason}"
@@ -107,7 +114,7 @@ def suitable_map(need: SuitableMap, state: MachineState, world: World) -> Violat
         return _special(need, state, world)
     spec = pointer.map
     values: dict[str, object] = {"helper": signature.name, "map": spec.name, "map_type": spec.type.name}
-    if not may_use(need.helper, spec.type, world.linked.prog_type):
+    if not may_use(need.helper, spec.type, world.linked.prog_type, world.linked.attach_type):
         said = f"cannot pass map_type {int(spec.type)} into func {signature.name}#{need.helper}"
         return Violation(Rule.HELPER_MAP, need, said, None, values)
     if spec.type is MapType.PROG_ARRAY and len(state.frames) > 1 and _in_callback(state):
@@ -157,6 +164,16 @@ def valid_call(need: ValidCall, state: MachineState, world: World) -> Violation 
     if len(state.frames) >= MAX_CALL_FRAMES:
         said = f"the call stack of {len(state.frames) + 1} frames is too deep"
         return Violation(Rule.CALL_DEPTH, need, said, None, {"frames": len(state.frames) + 1})
+    if need.target == world.exception_callback:
+        said = f"insn {world.exception_callback} cannot call exception cb directly"
+        return Violation(Rule.EXCEPTION, need, said, None, {"reason": "the exception callback is called directly"})
     if sub.is_global:
+        if world.may_sleep(need.target):
+            said = f"sleepable global function {sub.name}() called in"
+            where = sleeps_in(state, said)
+            if where is None and not world.linked.sleepable:
+                where = (f"{said} a non-sleepable BPF program context", "this program must not")
+            if where is not None:
+                return Violation(Rule.SECTION_SLEEPS, need, where[0], None, {"function": sub.name, "section": where[1]})
         return valid_global_call(need, sub, state, world)
     return None

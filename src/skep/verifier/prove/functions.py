@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from skep.abi.signatures import Arg, ArgKind
 from skep.model.programs import Subprogram
-from skep.verifier.prove import access, regions, stack
+from skep.verifier.prove import access, objects, regions, stack
 from skep.verifier.requirements.kinds import Requirement, Rule, ValidCall, Violation
 from skep.verifier.state.functions import Parameter, Passed
 from skep.verifier.state.machine import MachineState
+from skep.verifier.state.objects import Object, Trust, same_or_nested
 from skep.verifier.state.values import Kind, Number, Pointer, Value, type_name
 from skep.verifier.state.world import World
 
@@ -36,6 +38,10 @@ def _matches(
 ) -> bool:
     if parameter.kind is Passed.NUMBER:
         return isinstance(value, Number)
+    if parameter.kind is Passed.UNTRUSTED or (parameter.object and parameter.object.trust is Trust.UNTRUSTED):
+        return True
+    if parameter.object is not None:
+        return _object(need, parameter, parameter.object, value, reg)
     if parameter.kind is Passed.CONTEXT:
         if not isinstance(value, Pointer) or value.kind is not Kind.CTX:
             return False
@@ -48,6 +54,21 @@ def _matches(
     if value.nullable and not parameter.nullable:
         return False
     return _memory(need, parameter.size, value, reg, state, world)
+
+
+def _object(need: Requirement, parameter: Parameter, wanted: Object, value: Value, reg: int) -> bool:
+    """A pointer to the right kind of kernel object."""
+    if isinstance(value, Number):
+        if value.value == 0 and parameter.nullable:
+            value.rely()
+            return True
+        return False
+    found = value.object
+    if found is None or not objects.fits_argument(Arg(ArgKind.BTF_OBJECT, nullable=parameter.nullable), value):
+        return False
+    if objects.unmoved(need, value, reg, fixed=True) is not None:
+        return False
+    return same_or_nested(found.btf, found.type, value.off, wanted.btf, wanted.type, strict=False)
 
 
 def _memory(need: Requirement, size: int, value: Pointer, reg: int, state: MachineState, world: World) -> bool:
@@ -69,4 +90,6 @@ def _memory(need: Requirement, size: int, value: Pointer, reg: int, state: Machi
         return regions.within(need, value, reg, value.off, size, value.map.value_size) is None
     if value.kind in (Kind.MEMORY, Kind.RECORD):
         return regions.within(need, value, reg, value.off, size, value.size) is None
+    if value.kind is Kind.BTF:
+        return objects.readable(need, reg, value, size, world) is None
     return False

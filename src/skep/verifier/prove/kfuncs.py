@@ -6,6 +6,7 @@ from skep.abi.kfuncs import KfuncFlag, may_call
 from skep.btf import types as t
 from skep.verifier.prove import access, objects, regions, stack
 from skep.verifier.prove.arguments import constant_string
+from skep.verifier.prove.leaving import sleeps_in
 from skep.verifier.requirements.kfuncs import KfuncArguments, KfuncAvailable, KfuncPlace
 from skep.verifier.requirements.kinds import Requirement, Rule, Violation
 from skep.verifier.state import kfuncs
@@ -38,6 +39,9 @@ def kfunc_available(need: KfuncAvailable, state: MachineState, world: World) -> 
     if name == kfuncs.TRAP:
         said = "unexpected __bpf_trap() due to uninitialized variable?"
         return Violation(Rule.PROGRAM, need, said, None, {"reason": "the compiler found that a variable has no value"})
+    if name in _DEVICE_BOUND:
+        said = "metadata kfuncs require device-bound program"
+        return Violation(Rule.KFUNC_PROG_TYPE, need, said, None, values)
     if proto.has(KfuncFlag.SLEEPABLE) and not linked.sleepable:
         said = f"program must be sleepable to call sleepable kfunc {name}"
         return Violation(Rule.KFUNC_SLEEPS, need, said, None, values)
@@ -46,6 +50,9 @@ def kfunc_available(need: KfuncAvailable, state: MachineState, world: World) -> 
         return _unsupported(need, f"kernel function {name}()")
     return None
 
+
+# Only programs that are bound to a network device when they are loaded (xdp_metadata.h).
+_DEVICE_BOUND = frozenset({"bpf_xdp_metadata_rx_timestamp", "bpf_xdp_metadata_rx_hash", "bpf_xdp_metadata_rx_vlan_tag"})
 
 # Whose result or effect needs more than their prototype: P-objects' room.
 _FOREIGN_NAMES = frozenset(
@@ -86,15 +93,6 @@ def kfunc_place(need: KfuncPlace, state: MachineState, world: World) -> Violatio
     if proto.has(KfuncFlag.RCU_PROTECTED) and world.linked.sleepable and not sections.rcu:
         said = f"kernel func {name} requires RCU critical section protection"
         return Violation(Rule.SECTION_NEEDED, need, said, None, {"kfunc": name})
-    return None
-
-
-def sleeps_in(state: MachineState, said: str) -> tuple[str, str] | None:
-    """The kernel's sentence, and ours, if nothing may sleep here."""
-    if state.sections.rcu:
-        return f"{said} rcu_read_lock region", "the RCU read lock is held"
-    if state.sections.preempt:
-        return f"{said} non-preemptible region", "preemption is disabled"
     return None
 
 

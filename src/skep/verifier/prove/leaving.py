@@ -65,6 +65,15 @@ def sections_closed(need: Requirement, state: MachineState, event: Event) -> Vio
     return Violation(Rule.SECTION_OPEN, need, said, None, {"event": event.value, "section": section})
 
 
+def sleeps_in(state: MachineState, said: str) -> tuple[str, str] | None:
+    """The kernel's sentence, and ours, if nothing may sleep here."""
+    if state.sections.rcu:
+        return f"{said} rcu_read_lock region", "the RCU read lock is held"
+    if state.sections.preempt:
+        return f"{said} non-preemptible region", "preemption is disabled"
+    return None
+
+
 def result_in_range(need: ResultInRange, state: MachineState, world: World) -> Violation | None:
     """r0 at exit of the top frame."""
     result = state.regs[0]
@@ -80,7 +89,7 @@ def result_in_range(need: ResultInRange, state: MachineState, world: World) -> V
         return None
     if result is None:
         return Violation(Rule.RETURN_UNINITIALISED, need, "R0 !read_ok", 0)
-    if frame.start != 0:
+    if frame.start not in (0, world.exception_callback):
         if not isinstance(result, Number):
             said = f"At subprogram exit the register R0 is not a scalar value ({result.name})"
             return Violation(Rule.RETURN_KIND, need, said, 0, {"pointer": result.name})

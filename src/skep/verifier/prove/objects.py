@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from skep.abi.prog_types import AttachType, ProgType
 from skep.abi.signatures import Arg, ArgKind, MemoryUse, Signature
-from skep.abi.struct_ops import STRUCT_OPS
+from skep.abi.struct_ops import STRUCT_OPS, WRITABLE_OBJECTS
 from skep.btf import types as t
 from skep.btf.catalog import find_member, size_of
 from skep.errors import SkepError
@@ -67,9 +68,10 @@ def _writable(
     """Only some tables' programs write, and only some members (kernel: btf_struct_access of the program type)."""
     context = world.typed
     facts = STRUCT_OPS.get(context.table) if isinstance(context, TypedContext) else None
-    if facts is None:
+    writable = facts.writable if facts is not None else WRITABLE_OBJECTS.get(world.linked.prog_type)
+    if writable is None:
         return Violation(Rule.OBJECT_READ_ONLY, need, "only read is supported", reg, values)
-    for path in facts.writable.get(found.name, ()):
+    for path in writable.get(found.name, ()):
         place = _place(found.btf, found.type, path)
         if place is not None and place[0] <= offset < place[1]:
             if offset + size <= place[1]:
@@ -210,3 +212,31 @@ def unmoved(need: Requirement, pointer: Pointer, reg: int, *, fixed: bool) -> Vi
         return None
     violation = regions.unmoved(need, pointer, reg)
     return None if violation is None else Violation(Rule.OBJECT_OFFSET, need, violation.kernel, reg, values)
+
+
+_D_PATH = 147
+# Functions whose programs may call bpf_d_path() (kernel: btf_allowlist_d_path).
+_D_PATH_FUNCTIONS = frozenset(
+    {
+        "security_file_permission",
+        "security_inode_getattr",
+        "security_file_open",
+        "security_path_truncate",
+        "vfs_truncate",
+        "vfs_fallocate",
+        "dentry_open",
+        "vfs_getattr",
+        "filp_close",
+    }
+)
+
+
+def refused_helper(number: int, world: World) -> bool:
+    """Whether what the program attaches to rules a helper out."""
+    context = world.typed
+    if not isinstance(context, TypedContext):
+        return False
+    if number == _D_PATH and context.prog_type is ProgType.TRACING:
+        return context.attach_type is not AttachType.TRACE_ITER and context.name not in _D_PATH_FUNCTIONS
+    facts = STRUCT_OPS.get(context.table)
+    return facts is not None and number in facts.refused_helpers.get(context.name, ())

@@ -11,6 +11,7 @@ from skep.btf import types as t
 from skep.btf.catalog import size_of
 from skep.errors import SkepError
 from skep.model.programs import LinkedProgram, Subprogram
+from skep.verifier.state.objects import Object, Trust, is_struct
 
 
 class Passed(StrEnum):
@@ -19,6 +20,8 @@ class Passed(StrEnum):
     NUMBER = "number"
     CONTEXT = "ctx"
     MEMORY = "mem"
+    OBJECT = "a kernel object"
+    UNTRUSTED = "untrusted memory"  # anything: it is read with care
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,7 @@ class Parameter:
     kind: Passed
     size: int = 0
     nullable: bool = True
+    object: Object | None = None
 
 
 # Names of contexts that differ from the structure's own name, or have several.
@@ -82,6 +86,8 @@ def _parameter(linked: LinkedProgram, btf: t.Btf, type_id: int, tags: frozenset[
         return Parameter(Passed.NUMBER) if not tags else f"arg#{index} has a pointer tag on a number"
     if not isinstance(stripped, t.Ptr):
         return f"Arg#{index} type is neither scalar nor pointer"
+    if tags & {"trusted", "untrusted"}:
+        return _object(linked, btf, stripped, tags, index)
     unknown = tags - {"ctx", "nonnull", "nullable"}
     if unknown:
         return f"unsupported: arg#{index} is tagged arg:{min(unknown)}"
@@ -102,3 +108,25 @@ def _parameter(linked: LinkedProgram, btf: t.Btf, type_id: int, tags: frozenset[
     except SkepError:
         return f"arg#{index} size cannot be determined"
     return Parameter(Passed.MEMORY, size=size, nullable="nonnull" not in tags)
+
+
+def _object(linked: LinkedProgram, btf: t.Btf, pointer: t.Ptr, tags: frozenset[str], index: int) -> Parameter | str:
+    """A pointer to a kernel structure, by its name (kernel: btf_get_ptr_to_btf_id)."""
+    target = btf[btf.strip(pointer.type)]
+    if "untrusted" in tags:
+        if len(tags) > 1:
+            return f"arg#{index} untrusted cannot be combined with any other tags"
+        if isinstance(target, (t.Void, t.Int, t.Enum, t.Enum64, t.Float)):
+            return Parameter(Passed.UNTRUSTED)
+    elif tags - {"trusted", "nullable"}:
+        return f"arg#{index} has invalid combination of tags"
+    if not isinstance(target, (t.Struct, t.Union, t.Fwd)):
+        return f"arg#{index} has a type of which only struct or primitive types are allowed"
+    kernel = linked.target.btf
+    name = t.essential_name(target.name)
+    found = kernel.find(name, t.Struct, t.Union) if kernel is not None else None
+    if kernel is None or found is None or not is_struct(kernel[found]):
+        return f"arg#{index} reference type('{name}') has no matches"
+    if "untrusted" in tags:
+        return Parameter(Passed.OBJECT, nullable=False, object=Object(kernel, found, Trust.UNTRUSTED))
+    return Parameter(Passed.OBJECT, nullable="nullable" in tags, object=Object(kernel, found, Trust.TRUSTED))

@@ -21,7 +21,7 @@ CAST_TO_KERN_CTX, RDONLY_CAST = "bpf_cast_to_kern_ctx", "bpf_rdonly_cast"
 THROW, TRAP, KMEM_CACHE = "bpf_throw", "__bpf_trap", "bpf_get_kmem_cache"
 RCU_LOCK, RCU_UNLOCK = "bpf_rcu_read_lock", "bpf_rcu_read_unlock"
 PREEMPT_DISABLE, PREEMPT_ENABLE = "bpf_preempt_disable", "bpf_preempt_enable"
-CALLBACK_INVALID = "no callback"
+SESSION_COOKIE = "bpf_session_cookie"
 
 
 class Wants(StrEnum):

@@ -242,4 +242,21 @@ def _table_entry(linked: LinkedProgram) -> TypedContext | str:
         return f"attach to invalid member {member_name} of struct {table}"
     if member_name in STRUCT_OPS[table].unsupported:
         return f"attach to unsupported member {member_name} of struct {table}"
+    stub = _stub(btf, f"{table}__{member_name}")
+    if any(name.endswith("__ref") for name in stub):
+        return f"unsupported: arguments of {table}.{member_name} that the program must release"
+    params = tuple(
+        t.Param(name if name.endswith("__nullable") else param.name, param.type)
+        for param, name in zip(proto.params, stub or [each.name for each in proto.params], strict=False)
+    )
+    if len(params) == len(proto.params):
+        proto = t.FuncProto(proto.ret, params)
     return TypedContext(btf, member_name, linked.prog_type, linked.attach_type, proto, table=table)
+
+
+def _stub(btf: Btf, name: str) -> list[str]:
+    """Names of the parameters of a member's stub, which say what may be NULL (kernel: prepare_func_info)."""
+    found = btf.find(name, t.Func)
+    function = btf[found] if found is not None else None
+    proto = btf[function.type] if isinstance(function, t.Func) else None
+    return [param.name for param in proto.params] if isinstance(proto, t.FuncProto) else []

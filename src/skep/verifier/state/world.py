@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from skep.abi.contexts import Context, ContextField, context_for
 from skep.abi.helpers import HELPERS, signature_for
+from skep.abi.kfuncs import KfuncFlag
 from skep.abi.signatures import Signature
 from skep.btf.types import Btf, Datasec, Func, FuncProto, Int, Var
 from skep.isa import opcodes as op
@@ -12,6 +15,7 @@ from skep.model.maps import MapSpec
 from skep.model.programs import Access, CallFact, Facts, LinkedProgram, Region, Subprogram
 from skep.verifier.flow.cfg import Flow
 from skep.verifier.options import Options
+from skep.verifier.state.catcher import exception_callback
 from skep.verifier.state.functions import Parameter, parameters
 from skep.verifier.state.kfuncs import KfuncProto, kfunc_proto
 from skep.verifier.state.objects import Found, Object, walk
@@ -124,6 +128,7 @@ class World:
         "_members",
         "_parameters",
         "_resizers",
+        "_sleepers",
         "context",
         "exception_callback",
         "flow",
@@ -154,7 +159,9 @@ class World:
         self.global_calls: set[int] = set()  # first slots of global functions that are called
         self._parameters: dict[int, tuple[Parameter, ...] | str] = {}
         self._resizers: frozenset[int] | None = None
-        self.exception_callback: int | None = None  # first slot of the function that catches what is thrown
+        self._sleepers: frozenset[int] | None = None
+        catcher = exception_callback(linked)
+        self.exception_callback: int | None = catcher if isinstance(catcher, int) else None  # its first slot
         self._kfuncs: dict[str, KfuncProto | str] = {}
         self._members: dict[tuple[int, int, int, int], Found | str] = {}
         self._id = 0
@@ -209,10 +216,16 @@ class World:
         proto, btf = self.prototypes.get(start), self.linked.btf
         return proto is not None and btf is not None and isinstance(btf[btf.strip(proto.ret)], Int)
 
+    def may_sleep(self, start: int) -> bool:
+        """Whether the function at this slot, or one it calls, may sleep."""
+        if self._sleepers is None:
+            self._sleepers = _callers_of(self, _sleeps)
+        return start in self._sleepers
+
     def changes_packet(self, start: int) -> bool:
         """Whether the function at this slot, or one it calls, may move packet data."""
         if self._resizers is None:
-            self._resizers = _find_resizers(self)
+            self._resizers = _callers_of(self, _resizes)
         return start in self._resizers
 
     def insn(self, slot: int) -> Instruction:
@@ -243,7 +256,26 @@ def _prototypes(linked: LinkedProgram) -> dict[int, FuncProto]:
     return found
 
 
-def _find_resizers(world: World) -> frozenset[int]:
+def _resizes(world: World, insn: Instruction) -> bool:
+    """Whether a call may move packet data."""
+    if insn.src == op.CALL_KFUNC:
+        proto = world.kfunc(getattr(insn.ref, "name", ""))
+        return not isinstance(proto, str) and proto.has(KfuncFlag.CHANGES_PACKET)
+    signature = world.signature(insn.imm) if insn.src == op.CALL_HELPER else None
+    return signature is not None and signature.resizes_packet
+
+
+def _sleeps(world: World, insn: Instruction) -> bool:
+    """Whether a call may sleep."""
+    if insn.src == op.CALL_KFUNC:
+        proto = world.kfunc(getattr(insn.ref, "name", ""))
+        return not isinstance(proto, str) and proto.has(KfuncFlag.SLEEPABLE)
+    signature = world.signature(insn.imm) if insn.src == op.CALL_HELPER else None
+    return signature is not None and signature.may_sleep
+
+
+def _callers_of(world: World, does: Callable[[World, Instruction], bool]) -> frozenset[int]:
+    """First slots of the functions that make such a call, or call a function that does."""
     found: set[int] = set()
     calls: list[tuple[int, int]] = []
     for slot, insn in enumerate(world.insns):
@@ -252,10 +284,8 @@ def _find_resizers(world: World) -> frozenset[int]:
         for target in (world.flow.calls.get(slot), world.flow.callbacks.get(slot)):
             if target is not None:
                 calls.append((world.flow.subprogram_at(slot).start, target))
-        if insn.opcode == op.JMP | op.CALL and insn.src == op.CALL_HELPER:
-            signature = world.signature(insn.imm)
-            if signature is not None and signature.resizes_packet:
-                found.add(world.flow.subprogram_at(slot).start)
+        if insn.opcode == op.JMP | op.CALL and does(world, insn):
+            found.add(world.flow.subprogram_at(slot).start)
     changed = True
     while changed:
         changed = False

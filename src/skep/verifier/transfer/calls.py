@@ -19,7 +19,7 @@ from skep.verifier.state.world import World
 from skep.verifier.transfer import objects, stack
 from skep.verifier.transfer.branch import Branch, Fork
 
-_TAIL_CALL, _SMP_PROCESSOR_ID, _FOR_EACH, _LOOP = 12, 8, 164, 181
+_TAIL_CALL, _SMP_PROCESSOR_ID, _FOR_EACH, _LOOP, _FIND_VMA = 12, 8, 164, 181, 180
 _MAX_ERRNO = 4095
 _SOCKETS = {
     ReturnKind.SOCKET_OR_NULL: Kind.SOCK,
@@ -46,7 +46,7 @@ def helper(insn: Instruction, slot: int, world: World) -> Branch:
         callback = _callback_of(signature, state)
         _note(signature, slot, state, spec, callback, world)
         if enter is not None and callback is not None and _may_iterate(number, state):
-            forks.append(_entered(state, slot, callback, enter))
+            forks.append(_entered(state, slot, callback, enter, world))
         result = _result(signature, state, spec, slot, world)
         _use_memory(signature, state, spec, world)
         if signature.releases is not None:
@@ -231,15 +231,15 @@ def forget_packet(state: MachineState) -> None:
 
 
 # Callbacks: how the callee's registers are filled from the caller's.
-Enter = Callable[[Frame, list[Value | None]], None]
+Enter = Callable[[Frame, list[Value | None], World], None]
 
 
-def _enter_loop(frame: Frame, regs: list[Value | None]) -> None:
+def _enter_loop(frame: Frame, regs: list[Value | None], world: World) -> None:
     frame.regs[1] = unknown()
     frame.regs[2] = regs[3]
 
 
-def _enter_for_each(frame: Frame, regs: list[Value | None]) -> None:
+def _enter_for_each(frame: Frame, regs: list[Value | None], world: World) -> None:
     map_pointer = regs[1]
     assert isinstance(map_pointer, Pointer)
     frame.regs[1] = map_pointer
@@ -248,7 +248,13 @@ def _enter_for_each(frame: Frame, regs: list[Value | None]) -> None:
     frame.regs[4] = regs[3]
 
 
-_CALLBACKS: dict[int, Enter] = {_FOR_EACH: _enter_for_each, _LOOP: _enter_loop}
+def _enter_find_vma(frame: Frame, regs: list[Value | None], world: World) -> None:
+    frame.regs[1] = regs[1]
+    frame.regs[2] = objects.kernel_object("vm_area_struct", world)
+    frame.regs[3] = regs[4]
+
+
+_CALLBACKS: dict[int, Enter] = {_FOR_EACH: _enter_for_each, _LOOP: _enter_loop, _FIND_VMA: _enter_find_vma}
 
 
 def _may_iterate(number: int, state: MachineState) -> bool:
@@ -266,13 +272,13 @@ def _may_iterate(number: int, state: MachineState) -> bool:
     return False
 
 
-def _entered(state: MachineState, slot: int, start: int, enter: Enter) -> Fork:
+def _entered(state: MachineState, slot: int, start: int, enter: Enter, world: World) -> Fork:
     """A copy of the state inside the callback's frame."""
     twin = state.copy()
     frame = Frame(len(twin.frames), start, slot)
     frame.callback = (0, 1)
     frame.refs_before = max((ref[0] for ref in twin.refs), default=0)
-    enter(frame, twin.regs)
+    enter(frame, twin.regs, world)
     _share(frame.regs)
     twin.frame.callback_depth += 1
     state.frame.callback_depth = 0

@@ -142,6 +142,8 @@ def _memory(proto: KfuncProto, state: MachineState, id: int, *, nullable: bool) 
             size, readonly = value.value, param.name == "rdonly_buf_size"
         if isinstance(value, Pointer) and value.ref:
             ref = value.ref
+    if proto.name == kfuncs.SESSION_COOKIE:
+        size = 8
     if not size:
         assert proto.pointee is not None
         try:

@@ -12,6 +12,7 @@ from skep.model.programs import Region
 from skep.verifier.domains import alu
 from skep.verifier.domains.scalar import Scalar
 from skep.verifier.state.machine import MachineState
+from skep.verifier.state.objects import Trust
 from skep.verifier.state.typed_context import TypedContext
 from skep.verifier.state.values import Kind, Number, Pointer, Value, constant, unknown
 from skep.verifier.state.world import World
@@ -94,7 +95,10 @@ def load(insn: Instruction, slot: int, world: World) -> Full:
         elif kind is Kind.CTX:
             field = context.field_at(offset, size, False, attach) if context is not None else None
             assert field is not None
-            value = _FIELDS[field.kind](world)
+            if field.kind is FieldKind.BTF_OBJECT:
+                value = objects.kernel_object(field.btf_name or "", world, Trust.TRUSTED)
+            else:
+                value = _FIELDS[field.kind](world)
         else:
             value = _constant_data(pointer, offset, size, signed) or unknown()
         if isinstance(value, Number) and size < 8:

@@ -72,12 +72,19 @@ def returned(signature: Signature, state: MachineState, world: World) -> Value:
         assert isinstance(given, Pointer)
         assert given.object is not None
         return variable(given.object.btf, given.object.type, world, nullable=nullable)
-    kernel = world.linked.target.btf
-    found = kernel.find(signature.return_btf_name, t.Struct, t.Union) if kernel is not None else None
-    if kernel is None or found is None:  # nothing is known of it: no use but the check for NULL
-        return Pointer(Kind.PROBED, id=world.next_id() if nullable else 0, nullable=nullable, readonly=True)
     trust = Trust.TRUSTED if signature.id == _CURRENT_TASK else Trust.NONE
     ref = given.ref if signature.id in _CASTS and isinstance(given, Pointer) else 0
+    return kernel_object(signature.return_btf_name, world, trust, nullable=nullable, ref=ref)
+
+
+def kernel_object(
+    name: str, world: World, trust: Trust = Trust.NONE, *, nullable: bool = False, ref: int = 0
+) -> Pointer:
+    """A pointer to a structure of the kernel by its name."""
+    kernel = world.linked.target.btf
+    found = kernel.find(name, t.Struct, t.Union) if kernel is not None else None
+    if kernel is None or found is None:  # nothing is known of it: it may be read with care
+        return Pointer(Kind.PROBED, id=world.next_id() if nullable else 0, nullable=nullable, ref=ref, readonly=True)
     return of_object(Object(kernel, found, trust), world, nullable=nullable, ref=ref)
 
 
