@@ -64,8 +64,9 @@ def test_the_guards_look_at_something() -> None:
 # ---- each guard finds a verifier that is wrong ----
 
 
-def _found(kind: Difference, count: int = 150) -> Report | None:
-    for seed in range(count):
+def _found(kind: Difference, first: int = 20) -> Report | None:
+    """The first program that shows it, from a seed on that is near one (it need not be, after changes)."""
+    for seed in range(first, first + 150):
         for mutation in (None, 0):
             report = examine(choose(seed, mutation), None, compare_runs=False, guard=True)
             if any(found is kind for found, _ in report.differences):
@@ -89,23 +90,23 @@ def _wrong_extension(a: Scalar, bits: int, width: int) -> Scalar:
 
 
 _APPLY, _REFINE = alu.apply, branch.refine
-WRONG: dict[str, tuple[Any, str, Callable[..., Any]]] = {
-    "32-bit addition": (alu, "apply", _wrong_apply),
-    "comparison": (branch, "refine", _wrong_refine),
-    "sign extension": (alu, "sign_extend", _wrong_extension),
+WRONG: dict[str, tuple[Any, str, Callable[..., Any], int]] = {
+    "32-bit addition": (alu, "apply", _wrong_apply, 25),
+    "comparison": (branch, "refine", _wrong_refine, 100),
+    "sign extension": (alu, "sign_extend", _wrong_extension, 25),
 }
 
 
 @pytest.mark.parametrize("name", WRONG)
 def test_guard_2_notices_wrong_transfer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    module, function, wrong = WRONG[name]
+    module, function, wrong, first = WRONG[name]
     monkeypatch.setattr(module, function, wrong)
-    assert _found(Difference.STEP) is not None
+    assert _found(Difference.STEP, first) is not None
 
 
 def test_guard_3_notices_missing_bounds_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(regions, "packet", lambda *_, **__: None)
-    assert _found(Difference.FAULT) is not None
+    assert _found(Difference.FAULT, 0) is not None
 
 
 def test_guard_4_notices_wrong_pruning(monkeypatch: pytest.MonkeyPatch) -> None:

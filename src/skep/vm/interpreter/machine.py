@@ -20,6 +20,7 @@ from skep.vm.interpreter.memory import Fault, Memory
 
 STACK_BYTES = 512
 MAX_FRAMES = 8
+MAX_STEPS = 200_000_000
 MAY_GOTO_TURNS = 1 << 23  # BPF_MAX_LOOPS
 MASK64 = (1 << 64) - 1
 _FRAME_POINTER = 10
@@ -90,7 +91,7 @@ class Interpreter:
     program: LinkedProgram
     host: Host
     rules: Context | None = None
-    steps_left: int = 200_000_000
+    steps_left: int = MAX_STEPS
     trace: Callable[[int, list[int]], None] | None = None
     known: int = 0
     _code: tuple[Instruction | None, ...] = ()

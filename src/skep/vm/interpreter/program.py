@@ -11,7 +11,7 @@ from skep.errors import UsageError
 from skep.isa.arithmetic import MASK64, signed
 from skep.model.programs import LinkedProgram
 from skep.vm.interpreter.host import VmHost, has_failed, keep_failure, raise_failure
-from skep.vm.interpreter.machine import Interpreter
+from skep.vm.interpreter.machine import MAX_STEPS, Interpreter
 from skep.vm.programs import Code, VmProgram
 from skep.vm.runtime import Run, runtime
 
@@ -29,6 +29,7 @@ class InterpretedEntry:
     def __init__(self, program: LinkedProgram, maps: Mapping[str, int], memory_size: int | None = None) -> None:
         """``memory_size``: r1 is a buffer of that many bytes instead of a context, r2 its size."""
         self.watch: Watch | None = None
+        self.max_steps = MAX_STEPS
         self._program = program
         self._maps = maps
         self._memory_size = memory_size
@@ -46,7 +47,7 @@ class InterpretedEntry:
 
     def _interpret(self, run: Run, context: int) -> int:
         host = VmHost(self._program, self._maps, run)
-        machine = Interpreter(self._program, host)
+        machine = Interpreter(self._program, host, steps_left=self.max_steps)
         watch = self.watch
         if watch is not None:
             machine.trace = lambda slot, registers: watch(machine, slot, registers)
@@ -69,6 +70,10 @@ class InterpretedProgram(VmProgram):
     def _prepare(self) -> None:
         addresses = {name: memory.address for name, memory in self._maps.items()}
         self._entry = InterpretedEntry(self.verified.linked, addresses, self.memory_size)
+
+    def limit(self, max_steps: int) -> None:
+        """Give up a run with StepLimitError after so many instructions."""
+        self._entry.max_steps = max_steps
 
     def watch(self, watch: Watch | None) -> None:
         """Call ``watch(machine, slot, registers)`` before each instruction from now on; None: no more."""
