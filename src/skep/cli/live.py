@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from skep.cli.output import error_console
 from skep.collection import Link, Program
 from skep.diagnostics import Diagnostic
 from skep.engine import PacketRun
-from skep.errors import UsageError
+from skep.errors import ClosedError, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -117,7 +117,8 @@ def stopped_by_signals(link: Link) -> Iterator[None]:
         return
 
     def stop(number: int, frame: object) -> None:
-        link.stop()
+        with suppress(ClosedError):  # it ended by itself just now
+            link.stop()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

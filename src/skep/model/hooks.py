@@ -2,8 +2,8 @@
 
 The vm has :class:`Pcap`, :class:`PacketSocket`, :class:`Tap` and :class:`Xsk`; all others are places in Linux.
 
-A place that Python holds open (a socket, a map, a program, a link) is given as it is: anything with ``fileno()``, a skep
-Map, Program or Link, or a descriptor's number.
+A place that Python holds open (a socket, a map, a program, a link) is given as it is: anything with ``fileno()``, a
+skep Map, Program or Link, or a descriptor's number.
 """
 
 from __future__ import annotations

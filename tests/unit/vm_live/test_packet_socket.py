@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -342,6 +345,38 @@ def test_through_the_public_api(engine: str) -> None:
                 program.attach(skep.hooks.Pcap(__file__)).run(duration=1)
 
     body()
+
+
+@in_namespace
+def test_an_interface_with_plain_ip_packets(tmp_path: Path) -> None:
+    """A TUN device: what the host sends and receives there starts with the IP header."""
+    with tun_device("tun0") as device:
+        ip("addr", "add", "10.7.0.1/24", "dev", "tun0")
+        ip("link", "set", "tun0", "up")
+        out = tmp_path / "out.pcap"
+        hook = PacketSocket("tun0", direction="both", out=out)
+        with attached(returns(0, ProgType.SCHED_CLS), hook) as link:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                sender.sendto(b"hello", ("10.7.0.2", 7))
+            os.write(device, bytes.fromhex("4500001c000100004011664c0a0700020a070001000700070008e4d8"))
+            run = link.run_live(packets=2, duration=5)
+        assert run.packets == 2
+        packets = list(read_packets(out))
+        assert [packet.link_type for packet in packets] == [101, 101]
+        assert [packet.data[0] >> 4 for packet in packets] == [4, 4]
+        assert packets[0].data.endswith(b"hello")
+
+
+@contextmanager
+def tun_device(name: str) -> Iterator[int]:
+    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        pytest.skip("no access to /dev/net/tun")
+    fd = os.open("/dev/net/tun", os.O_RDWR)
+    try:
+        fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH22x", name.encode(), 0x1001))  # TUNSETIFF: IFF_TUN | IFF_NO_PI
+        yield fd
+    finally:
+        os.close(fd)
 
 
 @in_namespace

@@ -38,7 +38,7 @@ class LiveLink:
         self.ports = ports
         self.devices = devices
         self.reason = ""  # why the run ends; "": it goes on
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # stop() may come from a signal handler, inside of anything here
         self._workers: list[Worker] = []
         self._runner: threading.Thread | None = None
         self._idle = threading.Event()
@@ -167,10 +167,12 @@ class LiveLink:
 
     def finish(self, reason: str) -> None:
         """End the run, for the first reason that comes."""
-        if not self.reason:
-            self.reason = reason
+        with self._lock:
+            if not self.reason:
+                self.reason = reason
+            if self._wake >= 0:
+                os.eventfd_write(self._wake, 1)
         self._changed.set()
-        os.eventfd_write(self._wake, 1)
 
     def stop(self) -> None:
         """End the run after the packets that are there already. Before the first run: that one ends at once; between
