@@ -24,7 +24,6 @@ from skep.vm.interpreter import Fault, InterpretedProgram, StepLimitError
 from skep.vm.interpreter.program import Watch
 from skep.vm.maps import VmMap
 
-
 MAX_STEPS = 500_000  # of one run
 
 
