@@ -18,8 +18,12 @@ from scripts.kernels.guest import Boot, run_guest
 from scripts.kernels.packages import Kernel
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
-#: The suite: in these folders, what is marked ``kernel``. New files in them join by themselves.
-WHOLE: Final = ("tests/kernels", "tests/engines", "tests/differential", "tests/unit", "tests/property", "tests/e2e")
+#: The suite: in these folders, in this order, what is marked ``kernel``. New files in them join by themselves. What
+#: compiles hundreds of programs comes last: under emulation it takes longer than all the rest.
+WHOLE: Final = (
+    *("tests/kernels", "tests/engines", "tests/differential/kernel", "tests/differential/links", "tests/unit"),
+    *("tests/e2e", "tests/property", "tests/differential", "tests/differential/random"),
+)
 #: What CI runs in an emulated kernel: engine and links; the oracles (tables, ISA) ran on the live kernel.
 QUICK: Final = ("tests/kernels", "tests/engines", "tests/differential/kernel", "tests/differential/links")
 _BOOTS: Final = 6  # a kernel that dies more often than this is not worth more time
@@ -57,7 +61,11 @@ def find_files(folders: Sequence[str], root: Path = ROOT) -> list[str]:
         command, cwd=root, capture_output=True, text=True, timeout=_COLLECT_SECONDS, check=False, env=_environment()
     )
     found = [line[1] for line in map(_COLLECTED.match, done.stdout.splitlines()) if line]
-    files = sorted(dict.fromkeys(found), key=lambda file: next(i for i, f in enumerate(there) if file.startswith(f)))
+
+    def order(file: str) -> int:
+        return there.index(max((folder for folder in there if file.startswith(folder)), key=len))
+
+    files = sorted(dict.fromkeys(found), key=order)
     if not files:
         raise RuntimeError(f"no kernel suite in {', '.join(folders)}:\n{done.stdout[-2000:]}{done.stderr}")
     return files
@@ -133,10 +141,11 @@ def run_on(kernel: Kernel, virtme: Path, files: Sequence[str], work: Path, limit
         killer = results.unfinished(path)
         if killer is None and len(_ends(path)) == before:
             break  # it does not even come up; once more would not help
+        if time.monotonic() >= deadline:
+            trouble += f", during {killer}" if killer else ""
+            break
         if killer is not None:
             results.append_end(path, killer, "failed", f"the guest died in this test: {ended.why}")
-        if time.monotonic() >= deadline:
-            break
         trouble = f"{ended.why} (after {boot_number} boots)"
     return Run(kernel.release, path, trouble)
 
