@@ -24,7 +24,7 @@ from skep.vm.interpreter import Fault, InterpretedProgram, StepLimitError
 from skep.vm.interpreter.program import Watch
 from skep.vm.maps import VmMap
 
-MAX_STEPS = 500_000  # of one run
+MAX_STEPS, MAX_WATCHED = 200_000, 10_000  # of one run; of one whose steps are compared with the verifier's
 
 
 class Difference(StrEnum):
@@ -188,7 +188,7 @@ def run_on_vm(sample: Sample, proved: VerifiedProgram, *, interpret: bool, watch
         program = engine.load_program(proved, maps)
         if isinstance(program, InterpretedProgram):
             program.watch(watch)
-            program.limit(MAX_STEPS)
+            program.limit(MAX_STEPS if watch is None else MAX_WATCHED)
         runs = []
         for packet in sample.packets:
             try:
