@@ -17,7 +17,7 @@ from tests.unit.frontend_pcap.expressions import ETHERNET
 
 import skep
 from skep.engine import Engine
-from skep.errors import CompileError
+from skep.errors import CompileError, UnsupportedError
 from skep.frontend.pcap import ClassicProgram, compile_expression, translate
 from skep.isa.classic import ClassicInstruction as I
 from skep.isa.classic import opcodes as op
@@ -74,7 +74,7 @@ def assert_same(program: Sequence[I], packets: Iterable[bytes], engine: str | En
             assert translated.run(LINK_HEADER + packet).retval == expected, (packet.hex(), len(packet))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(programs(), st.lists(st.binary(min_size=LEAST, max_size=80), min_size=1, max_size=8))
 def test_random_programs_as_native_code(program: tuple[I, ...], packets: list[bytes]) -> None:
     check(program)
@@ -110,7 +110,7 @@ def sampled(count: int, seed: int) -> list[ClassicProgram]:
 
 def test_expressions_over_every_packet_as_native_code() -> None:
     packets = [*random.Random(1).sample(packet_mix.frames(), 400), *packet_mix.truncated()[1::3]]
-    for program in sampled(40, 1):
+    for program in sampled(20, 1):
         assert_same(program.insns, packets, "vm")
 
 
@@ -130,3 +130,50 @@ def test_expressions_in_the_kernel() -> None:
     packets += random.Random(3).sample(packet_mix.frames(), 40)
     for program in sampled(len(ETHERNET), 3):
         assert_same(program.insns, packets, "kernel")
+
+
+#: What Linux's extensions say in a test run of a frame of type 0x88b5 that is given this mark.
+MARK = 0x12345678
+EXTENSIONS = {
+    op.PROTOCOL: 0x88B5,
+    op.MARK: MARK,
+    op.VLAN_TAG: 0,
+    op.VLAN_TAG_PRESENT: 0,
+    op.VLAN_TPID: 0,
+    op.QUEUE: 0,
+    op.IFINDEX: 1,
+}
+
+
+@pytest.mark.parametrize("number", EXTENSIONS)
+def test_extensions_of_linux(number: int) -> None:
+    check_extension(number, "vm")
+
+
+@pytest.mark.kernel
+@pytest.mark.usefixtures("kernel")
+@pytest.mark.parametrize("number", EXTENSIONS)
+def test_extensions_in_the_kernel(number: int) -> None:
+    check_extension(number, "kernel")
+
+
+def check_extension(number: int, engine: str) -> None:
+    program = (I(op.LD | op.ABS | op.W, 0, 0, op.ANCILLARY + number), I(op.RET | op.RET_A))
+    context = bytes(8) + MARK.to_bytes(4, "little")  # __sk_buff: len, pkt_type, mark
+    expected = run(program, bytes(60), metadata=EXTENSIONS)
+    assert expected == EXTENSIONS[number]
+    with loaded(program, engine) as translated:
+        assert translated.run(LINK_HEADER + bytes(60), context.ljust(192, b"\0")).retval == expected
+
+
+@pytest.mark.parametrize("number", [op.CPU, op.RANDOM, op.NLATTR, op.PAY_OFFSET, op.HATYPE])
+def test_other_extensions_are_refused_by_name(number: int) -> None:
+    program = (I(op.LD | op.ABS | op.W, 0, 0, op.ANCILLARY + number), I(op.RET | op.RET_A))
+    with pytest.raises(UnsupportedError, match=op.ANCILLARY_NAMES[number]):
+        translate(ClassicProgram(program))
+
+
+def test_what_is_too_long_is_refused_by_name() -> None:
+    program = (I(op.JMP | op.JEQ, 0, 1, 5), I(op.JMP | op.JA, 0, 0, 40_000), *[I(op.MISC | op.TAX)] * 40_000)
+    with pytest.raises(UnsupportedError, match="H0505"):
+        translate(ClassicProgram((*program, I(op.RET | op.RET_A))))

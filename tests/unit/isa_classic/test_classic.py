@@ -112,7 +112,7 @@ def test_what_is_no_listing(text: str) -> None:
 
 @settings(max_examples=200)
 @given(
-    st.one_of(st.text(max_size=60), st.lists(st.sampled_from(TCPDUMP_D.split() + ["\n", "{", "}", ","])).map(" ".join))
+    st.one_of(st.text(max_size=60), st.lists(st.sampled_from([*TCPDUMP_D.split(), "\n", "{", "}", ","])).map(" ".join))
 )
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
