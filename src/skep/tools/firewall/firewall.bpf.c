@@ -505,7 +505,8 @@ static __always_inline __u32 judge(struct packet *packet, int outcome)
 				result.reason = NON_IP;
 				result.action = policy->flags & DENY_NON_IP ? DENY : ALLOW;
 			} else {
-				packet->now = bpf_ktime_get_ns();
+				if (policy->flags & USES_CLOCK || packet->fragment)
+					packet->now = bpf_ktime_get_ns();
 				judge_ip(policy, packet, active->live, &result);
 			}
 		}

@@ -21,6 +21,7 @@ enum policy_flags {
 	DENY_NDP = 4,
 	USES_SOURCE_PORT = 8, /* a rule speaks of source ports */
 	USES_PLACE = 16,      /* a rule speaks of an interface or a direction */
+	USES_CLOCK = 32,      /* connections or rates: reading the clock costs as much as a lookup */
 };
 
 /* Why a packet passed or not; one counter each. */

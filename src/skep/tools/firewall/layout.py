@@ -25,7 +25,7 @@ U32 = struct.Struct("=I")
 POLICY_HEAD = struct.Struct(f"=6I{TABLES}I")
 POLICY_TAIL = struct.Struct("=7Q")
 
-STATEFUL, DENY_NON_IP, DENY_NDP, USES_SOURCE_PORT, USES_PLACE = 1, 2, 4, 8, 16
+STATEFUL, DENY_NON_IP, DENY_NDP, USES_SOURCE_PORT, USES_PLACE, USES_CLOCK = 1, 2, 4, 8, 16, 32
 FRAGMENTS: Mapping[FragmentPolicy, int] = {FragmentPolicy.TRACK: 0, FragmentPolicy.DENY: 1, FragmentPolicy.ALLOW: 2}
 _TIMEOUTS = ("tcp_opening", "tcp", "tcp_closing", "udp", "icmp", "other", "fragment")
 
@@ -137,6 +137,7 @@ def _policy(compiled: Compiled, absent: list[tuple[int, int, tuple[int, ...]]]) 
         | (DENY_NDP if rules.ndp is Action.DENY else 0)
         | (USES_SOURCE_PORT if compiled.spaces[Dimension.SOURCE_PORT].count else 0)
         | (USES_PLACE if compiled.spaces[Dimension.PLACE].count else 0)
+        | (USES_CLOCK if rules.stateful or any(rule.rate for rule in rules.rules) else 0)
     )
     first = [table.rules[0] for table in compiled.tables]
     first += [NO_RULE] * (TABLES - len(first))
