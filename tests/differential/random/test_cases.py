@@ -62,7 +62,7 @@ def test_the_kernel_says_what_the_case_says(path: Path) -> None:
         assert answer.runs[0][0] == found.result
 
 
-@pytest.mark.parametrize("path", map(_param, CASES))
+@pytest.mark.parametrize("path", [_param(path) for path in CASES])
 def test_we_say_the_same(path: Path) -> None:
     found = read(path)
     report = examine(found.sample, None, guard=True)
