@@ -19,6 +19,8 @@ from skep.kernel.links.tracepoint import find_id
 from tests.conftest import ROOT, Run
 from tests.unit.kernel_links.conftest import Network, bpffs, cgroup, network, run_in  # noqa: F401
 
+pytestmark = pytest.mark.kernel
+
 CONNECT = """
 import socket, sys, time
 for line in sys.stdin:

@@ -21,6 +21,8 @@ from skep.kernel.links.places import inside
 from skep.model import hooks
 from tests.unit.kernel_links.conftest import Load, Network, cgroup, load, network  # noqa: F401
 
+pytestmark = pytest.mark.kernel
+
 SWAPS = {"xdp-generic": 200}  # others 1000; replacing an XDP program takes the kernel 15 ms
 ETHERTYPE = 0x88B5  # for experiments
 SOL_PACKET, PACKET_STATISTICS = 263, 6

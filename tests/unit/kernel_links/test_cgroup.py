@@ -16,6 +16,8 @@ from skep.kernel.links import cgroup as cgroup_links
 from skep.kernel.links.places import open_folder
 from skep.model import hooks
 
+pytestmark = pytest.mark.kernel
+
 SOURCE = """
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -35,6 +37,7 @@ char LICENSE[] SEC("license") = "GPL";
 """
 CONNECT = """
 import socket
+
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 try: s.connect(("127.0.0.1", 9)); print("connected")
 except OSError as error: print(error.strerror)

@@ -20,6 +20,8 @@ from skep.kernel.bpf import objects
 from skep.kernel.links.info import links, read_link
 from skep.model import hooks
 
+pytestmark = pytest.mark.kernel
+
 SOURCE = """
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>

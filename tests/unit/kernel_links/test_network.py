@@ -18,6 +18,8 @@ from skep.kernel.links.places import ifindex, inside
 from skep.kernel.links.refusals import missing_options
 from skep.model import hooks
 
+pytestmark = pytest.mark.kernel
+
 SOURCE = """
 #include <linux/bpf.h>
 #include <linux/in.h>

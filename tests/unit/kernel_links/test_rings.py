@@ -13,6 +13,8 @@ import skep
 from skep.collection.events import find_event_type
 from skep.errors import MapError, UnsupportedError, UsageError
 
+pytestmark = pytest.mark.kernel
+
 np = pytest.importorskip("numpy")
 RING_BYTES, RECORD_BYTES, STRIDE = 4096, 24, 32
 SOURCE = """

@@ -14,6 +14,8 @@ from skep.errors import UnsupportedError, UsageError
 from skep.kernel.links import sockmap
 from skep.model import hooks
 
+pytestmark = pytest.mark.kernel
+
 SOURCE = """
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>

@@ -16,6 +16,8 @@ from skep.kernel.links.perf import source_type
 from skep.kernel.links.refusals import missing_options
 from skep.model import hooks
 
+pytestmark = pytest.mark.kernel
+
 SOURCE = """
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>

@@ -15,6 +15,8 @@ from skep.kernel.links.executables import Executable
 from skep.kernel.links.usdt_arguments import ARM64_REGISTERS, X86_REGISTERS, Argument, Where, parse_arguments
 from skep.model import hooks
 
+pytestmark = pytest.mark.kernel
+
 SOURCE = """
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
