@@ -13,7 +13,7 @@ import click
 from skep.abi.names import find_map_type
 from skep.cli.output import json_option, json_value, print_json
 from skep.cli.prog import listing_errors, one_path, words_argument
-from skep.cli.selectors import number, options, select_map
+from skep.cli.selectors import matching, number, options, select_map
 from skep.collection.map import Map, MapFactory, MappingMap, PerCpuMap, Queue
 from skep.collection.object import no_such_name
 from skep.diagnostics import Diagnostic
@@ -47,10 +47,13 @@ def show(words: tuple[str, ...], bpffs: bool, as_json: bool) -> None:
     """Show [MAP], by default all."""
     owners = find_owners(Kind.MAP)
     pinned = find_pins() if bpffs else {}
-    if words:
+    if words and words[0] != "name":
         chosen = select_map(words)
         with chosen.fd:
             found = [read_facts(chosen.fd)]
+    elif words:  # several maps may have one name: all are shown
+        with listing_errors("maps"):
+            found = matching("map", words, ((f, ("", f.name)) for _, f in list_maps()))
     else:
         with listing_errors("maps"):
             found = [facts for _, facts in list_maps()]
@@ -61,7 +64,7 @@ def show(words: tuple[str, ...], bpffs: bool, as_json: bool) -> None:
         rows.append((facts, holders, pinned.get((Kind.MAP, facts.id), [])))
     if as_json:
         made = [facts.to_json(holders, paths) for facts, holders, paths in rows]
-        print_json(made[0] if words else made)
+        print_json(made[0] if words and len(made) == 1 else made)
         return
     for facts, holders, paths in rows:
         click.echo("\n".join(map_lines(facts, holders, paths)))

@@ -14,7 +14,7 @@ import click
 from skep.abi.contexts import CONTEXTS
 from skep.abi.prog_types import ProgType
 from skep.cli.output import json_option, print_json
-from skep.cli.selectors import Selected, number, options, select_program
+from skep.cli.selectors import Selected, matching, number, options, select_program
 from skep.diagnostics import Diagnostic
 from skep.errors import EngineError, UnsupportedError, UsageError
 from skep.kernel.bpf import objects
@@ -56,10 +56,13 @@ def show(words: tuple[str, ...], bpffs: bool, as_json: bool) -> None:
     """Show [PROG], by default all."""
     owners = find_owners(Kind.PROGRAM)
     pinned = find_pins() if bpffs else {}
-    if words:
+    if words and words[0] not in ("tag", "name"):
         chosen = select_program(words)
         with chosen.fd:
             found = [read_facts(chosen.fd)]
+    elif words:  # several programs may have one tag or name: all are shown
+        with listing_errors("programs"):
+            found = matching("program", words, ((f, (f.tag, f.name)) for _, f in list_programs()))
     else:
         with listing_errors("programs"):
             found = [facts for _, facts in list_programs()]
@@ -70,7 +73,7 @@ def show(words: tuple[str, ...], bpffs: bool, as_json: bool) -> None:
         rows.append((facts, holders, pinned.get((Kind.PROGRAM, facts.id), [])))
     if as_json:
         made = [facts.to_json(holders, paths) for facts, holders, paths in rows]
-        print_json(made[0] if words else made)
+        print_json(made[0] if words and len(made) == 1 else made)
         return
     for facts, holders, paths in rows:
         click.echo("\n".join(program_lines(facts, holders, paths)))

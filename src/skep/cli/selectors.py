@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -13,6 +13,7 @@ from skep.kernel.inspect import maps, programs
 from skep.kernel.maps import pins
 
 F = TypeVar("F", bound="Named", covariant=True)
+T = TypeVar("T")
 
 
 class Named(Protocol):
@@ -73,6 +74,24 @@ def _select(
         problem = f"{len(found)} {what}s have {key} '{value}': ids {ids}" if found else f"no {what} has {key} '{value}'"
         raise UsageError(Diagnostic("U0321", problem, help=f"skep {what[:4].strip()} show lists all; use id N"))
     return Selected(by_id(found[0]), rest)
+
+
+def matching(what: str, words: Sequence[str], everything: Iterable[tuple[T, tuple[str, str]]]) -> list[T]:
+    """All whose tag or name (``words`` say which) is this; ``everything`` comes with (tag, name).
+
+    Raises:
+        UsageError: U0321 there is none.
+    """
+    if len(words) != 2:
+        raise UsageError(Diagnostic("U0320", f"say which {what}", help="tag T, or name NAME"))
+    place = 0 if words[0] == "tag" else 1
+    found = [facts for facts, names in everything if names[place] == words[1]]
+    if not found:
+        shown = "prog" if what == "program" else what
+        raise UsageError(
+            Diagnostic("U0321", f"no {what} has {words[0]} '{words[1]}'", help=f"skep {shown} show lists all")
+        )
+    return found
 
 
 def number(text: str) -> int:
