@@ -326,6 +326,23 @@ def test_a_stop_before_the_first_run_counts() -> None:
         assert link.run_live(packets=1).ended == "packets"
 
 
+def test_a_limit_for_captures(examples: Path, tmp_path: Path) -> None:
+    real, out = examples / "data" / "real.pcap", tmp_path / "out.pcap"
+    with skep.load(expression_spec("ip6")) as live:
+        (program,) = live.programs.values()
+        link = program.attach(skep.hooks.Pcap(real, out=out))
+        whole = link.run()
+        packets = [packet.data for packet in read_packets(out)]
+        assert len(packets) == whole.passed > 3
+        run = link.run(passed=3)
+        assert (run.passed, run.ended, whole.ended) == (3, "packets", "end")
+        assert run.packets < whole.packets
+        assert [packet.data for packet in read_packets(out)] == packets[:3]
+        for wrong in (0, -1):
+            with pytest.raises(UsageError, match="H0607"):
+                link.run(passed=wrong)
+
+
 @pytest.mark.parametrize("engine", ["vm", "interpreter"])
 def test_through_the_public_api(engine: str) -> None:
     @in_namespace

@@ -67,7 +67,7 @@ class PcapLink:
 
         Args:
             progress: told (bytes done, bytes in all; 0 if not known) now and then.
-            passed: stop after so many packets that pass.
+            passed: stop after so many packets that pass, at least 1.
 
         Raises:
             CaptureError: the file is broken: which packet, at which byte.
@@ -76,6 +76,8 @@ class PcapLink:
         """
         if self._closed:
             raise ClosedError(Diagnostic("H0205", "the program is detached from the capture", help="attach it again"))
+        if passed is not None and passed < 1:
+            raise UsageError(Diagnostic("H0607", f"passed cannot be {passed}", help="give 1 or more"))
         program = self._program
         _loop(program)  # compiled before the clock starts: the seconds are those of the packets
         rule = RULES[program.prog_type]
