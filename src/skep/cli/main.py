@@ -8,47 +8,63 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 
 import click
 
 import skep
-from skep.cli.attach import attach
-from skep.cli.btf import btf
-from skep.cli.build import build
-from skep.cli.capture import capture
-from skep.cli.cgroup import cgroup
-from skep.cli.dump import dump
-from skep.cli.feature import feature
-from skep.cli.filter import filter
-from skep.cli.firewall import firewall
-from skep.cli.link import link
-from skep.cli.map import map_
-from skep.cli.net import net
 from skep.cli.output import report
-from skep.cli.prog import prog
-from skep.cli.run import run
-from skep.cli.target import target
-from skep.cli.verify import verify
 from skep.diagnostics import Diagnostic
 from skep.errors import InternalError, SkepError
 
 USAGE, BUG, INTERRUPTED = 2, InternalError.exit_code, 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+#: Each verb's home, ``module:attribute``, in the order of the help: files first, then the running kernel.
+VERBS: Mapping[str, str] = {
+    "build": "build:build",
+    "verify": "verify:verify",
+    "run": "run:run",
+    "attach": "attach:attach",
+    "dump": "dump:dump",
+    "btf": "btf:btf",
+    "filter": "filter:filter",
+    "capture": "capture:capture",
+    "firewall": "firewall:firewall",
+    "prog": "prog:prog",
+    "map": "map:map_",
+    "link": "link:link",
+    "net": "net:net",
+    "cgroup": "cgroup:cgroup",
+    "feature": "feature:feature",
+    "target": "target:target",
+}
+
+
+class Verbs(click.Group):
+    """A group that imports a verb's module only when the verb is used: a start costs what its verb needs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        home = VERBS.get(cmd_name)
+        if home is None:
+            return None
+        module, attribute = home.split(":")
+        command = getattr(import_module(f"skep.cli.{module}"), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(skep.__version__, "-V", "--version", prog_name="skep")
 def root() -> None:
     """The eBPF system for Python: compile, verify and run eBPF programs, in this process or in Linux.
 
     FILE is always C source (*.c) or a BPF object file (*.o). Every verb takes --json.
     """
-
-
-ABOUT_FILES = (build, verify, run, attach, dump, btf, filter, capture, firewall)
-ABOUT_THE_KERNEL = (prog, map_, link, net, cgroup, feature, target)
-for verb in (*ABOUT_FILES, *ABOUT_THE_KERNEL):
-    root.add_command(verb)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
