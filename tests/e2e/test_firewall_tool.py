@@ -114,6 +114,48 @@ def pings(pid: int, address: str, count: int = 1) -> int:
     return int(out.split(" received")[0].split()[-1])
 
 
+@contextlib.contextmanager
+def running(words: list[str], control: Path) -> Iterator[subprocess.Popen[str]]:
+    """A firewall that runs; ended by Ctrl-C."""
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 60
+        while not control.exists():
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(1)
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+
+
+def test_between_a_tap_device_and_an_interface(network: tuple[int, int], tmp_path: Path) -> None:
+    """The vm engine: what does not pass does not come out at the other side."""
+    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        pytest.skip("no /dev/net/tun here")
+    guarded, outside = network
+    rules, control = tmp_path / "rules.yaml", tmp_path / "control"
+    rules.write_text("default: deny\nstateful: true\nrules:\n  - allow: {proto: icmp, icmp: echo-request}\n")
+    skep = [sys.executable, "-m", "skep", "firewall"]
+    shell("ip", "addr", "flush", "dev", "va", pid=guarded)
+    words = ["nsenter", "-t", str(guarded), "-n", *skep, "run", str(rules), "--engine", "vm", "--iface", "va"]
+    with running([*words, "--tap", "tp", "--control", str(control), "--json"], control) as process:
+        shell("ip", "addr", "add", "10.99.0.1/24", "dev", "tp", pid=guarded)
+        shell("ip", "link", "set", "tp", "up", pid=guarded)
+        time.sleep(0.5)
+        assert pings(outside, "10.99.0.1", 2) == 2
+        assert pings(guarded, "10.99.0.2", 2) == 2
+        shell(*skep, "deny", "10.99.0.2", "--control", str(control))
+        assert pings(outside, "10.99.0.1") == 0
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert "engine: vm" in err
+    assert "DROP stops a packet" in err
+    assert json.loads(out)["live"][0]["packets"] >= 1
+
+
 @pytest.mark.kernel
 def test_on_an_interface(network: tuple[int, int], tmp_path: Path) -> None:
     guarded, outside = network
@@ -124,14 +166,7 @@ def test_on_an_interface(network: tuple[int, int], tmp_path: Path) -> None:
     )
     skep = [sys.executable, "-m", "skep", "firewall"]
     words = ["nsenter", "-t", str(guarded), "-n", *skep, "run", str(rules), "--iface", "va", "--control", str(control)]
-    process = subprocess.Popen([*words, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        deadline = time.monotonic() + 60
-        while not control.exists():
-            assert process.poll() is None, process.stderr and process.stderr.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        time.sleep(1)
+    with running([*words, "--json"], control) as process:
         assert pings(guarded, "10.99.0.2") == 1  # the reply is known
         assert pings(outside, "10.99.0.1", 5) == 3  # the burst
         shell(*skep, "reload", "--control", str(control))
@@ -154,9 +189,7 @@ def test_on_an_interface(network: tuple[int, int], tmp_path: Path) -> None:
         top = json.loads(shell(*skep, "top", "--once", "--json", "--control", str(control)).stdout)
         assert top["reasons"]["over_rate"]["packets"] == 2
         assert top["rules"][0]["packets"] >= 1
-    finally:
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=20)
     assert process.returncode == 0, err
     assert "engine: kernel" in err
     assert json.loads(out)["reasons"]["reply"]["packets"] >= 1

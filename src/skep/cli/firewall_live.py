@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,10 +15,11 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from skep import hooks
+from skep import Link, hooks
+from skep.cli.live import announce, describe
 from skep.cli.output import console, error_console, json_option, print_json, report
 from skep.diagnostics import Diagnostic
-from skep.errors import SkepError, UsageError
+from skep.errors import ClosedError, SkepError, UsageError
 from skep.tools.firewall import Firewall, read_rules
 from skep.tools.firewall.control import ControlServer, ask, control_path, counts
 from skep.tools.firewall.firewall import PROGRAMS, REASONS, interface_names
@@ -56,7 +59,8 @@ def socket_of(iface: str | None, control: Path | None) -> Path:
 @click.command("run")
 @click.argument("rules", type=click.Path(path_type=Path))
 @click.option("--iface", "interfaces", multiple=True, required=True, metavar="IF", help="Guard this interface.")
-@click.option("--engine", type=click.Choice(["kernel"]), default="kernel", show_default=True, help="Where it runs.")
+@click.option("--engine", type=click.Choice(["kernel", "vm"]), default="kernel", show_default=True, help="Where.")
+@click.option("--tap", metavar="NAME", help="vm: judge what goes between this TAP device and the interface.")
 @click.option("--mode", type=click.Choice([m.value for m in hooks.XdpMode]), default="auto", help="Of XDP.")
 @click.option("--no-egress", is_flag=True, help="Let everything out, unseen: no replies are known then.")
 @click.option("--capacity", type=click.IntRange(0, 1 << 22), default=0, help="Room for so many rules [4 times RULES].")
@@ -66,6 +70,7 @@ def run(
     rules: Path,
     interfaces: tuple[str, ...],
     engine: str,
+    tap: str | None,
     mode: str,
     no_egress: bool,
     capacity: int,
@@ -75,30 +80,77 @@ def run(
     """Guard interfaces until Ctrl-C: XDP judges what comes in, tc what goes out. SIGHUP reads RULES again.
 
     RULES is replaced whole: no packet sees half of it. With an error in it the rules in force stay.
+
+    With --engine vm one interface: without --tap only copies are judged and counted; with --tap only packets that pass
+    come out at the other side. Both ways count as coming in.
     """
+    if engine == "vm" and (len(interfaces) != 1 or no_egress):
+        help = "give one --iface, without --no-egress"
+        raise UsageError(Diagnostic("F0407", "the vm engine guards one interface, both ways alike", help=help))
+    if engine == "kernel" and tap is not None:
+        raise UsageError(Diagnostic("F0407", "--tap is for the vm engine", help="add --engine vm"))
     found = read_rules(rules)
-    report(find_overlaps(found)[:20], as_json=as_json)
+    if warnings := find_overlaps(found):
+        report(warnings[:_TOP_ROWS], as_json=as_json)
     numbers = {name: _number(name) for name in {*interfaces, *interface_names((found,))}}
-    error_console().print(_KERNEL, markup=False)
-    programs = PROGRAMS[:1] if no_egress else PROGRAMS
+    live_hook = _vm_hook(interfaces[0], tap) if engine == "vm" else None
+    if live_hook is not None:
+        announce(describe(live_hook))
+    else:
+        error_console().print(_KERNEL, markup=False)
+    programs = PROGRAMS[:1] if no_egress or live_hook is not None else PROGRAMS
     with Firewall(found, engine=engine, programs=programs, interfaces=numbers, capacity=capacity) as live:
         path = control or control_path(interfaces[0])
         with ControlServer(path, live, rules.absolute()) as server:
-            for name in interfaces:
-                # What goes out first: a connection that starts now is known before its reply comes.
-                if not no_egress:
-                    live.object.programs[PROGRAMS[1]].attach(hooks.Tcx(name, hooks.Direction.EGRESS))
-                live.object.programs[PROGRAMS[0]].attach(hooks.Xdp(name, mode=hooks.XdpMode(mode)))
-            names = ", ".join(interfaces)
-            error_console().print(
-                f"{len(found.rules)} rules guard {names}; control at {path}; Ctrl-C ends", markup=False
-            )
-            _serve(server, as_json)
+            told = f"{len(found.rules)} rules guard {', '.join(interfaces)}; control at {path}; Ctrl-C ends"
+            if live_hook is not None:
+                with _in_background(live.object.programs[PROGRAMS[0]].attach(live_hook)) as is_running:
+                    error_console().print(told, markup=False)
+                    _serve(server, as_json, is_running)
+            else:
+                _attach(live, interfaces, hooks.XdpMode(mode), no_egress)
+                error_console().print(told, markup=False)
+                _serve(server, as_json, lambda: True)
             result = counts(live)
     if as_json:
         print_json(result)
     else:
         _print_top(result, None)
+
+
+def _attach(live: Firewall, interfaces: tuple[str, ...], mode: hooks.XdpMode, no_egress: bool) -> None:
+    for name in interfaces:
+        # What goes out first: a connection that starts now is known before its reply comes.
+        if not no_egress:
+            live.object.programs[PROGRAMS[1]].attach(hooks.Tcx(name, hooks.Direction.EGRESS))
+        live.object.programs[PROGRAMS[0]].attach(hooks.Xdp(name, mode=mode))
+
+
+def _vm_hook(interface: str, tap: str | None) -> hooks.LiveHook:
+    return hooks.PacketSocket(interface) if tap is None else hooks.Tap(tap, peer=interface)
+
+
+@contextmanager
+def _in_background(link: Link) -> Iterator[Callable[[], bool]]:
+    """Run a live hook in a thread; gives a function that says whether it still runs. Its error is raised at the end."""
+    failed: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            link.run()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=body, name="packets")
+    thread.start()
+    try:
+        yield thread.is_alive
+    finally:
+        with suppress(ClosedError):
+            link.stop()
+        thread.join()
+    if failed:
+        raise failed[0]
 
 
 def _number(interface: str) -> int:
@@ -109,15 +161,15 @@ def _number(interface: str) -> int:
         raise UsageError(Diagnostic("F0401", what, help="ip link lists them")) from None
 
 
-def _serve(server: ControlServer, as_json: bool) -> None:
-    """Until SIGINT or SIGTERM; SIGHUP reloads."""
+def _serve(server: ControlServer, as_json: bool, is_running: Callable[[], bool]) -> None:
+    """Until SIGINT or SIGTERM, or until packets end; SIGHUP reloads."""
     state = {"stop": False, "reload": False}
     before = {
         number: signal.signal(number, lambda *_, key=key: state.update({key: True}))
         for number, key in ((signal.SIGINT, "stop"), (signal.SIGTERM, "stop"), (signal.SIGHUP, "reload"))
     }
     try:
-        while not state["stop"]:
+        while not state["stop"] and is_running():
             server.serve(_TICK_SECONDS)
             if state["reload"]:
                 state["reload"] = False
