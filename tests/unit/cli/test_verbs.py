@@ -24,6 +24,9 @@ def test_every_verb_exists_and_takes_json(name: str) -> None:
 
 
 def test_a_verb_does_not_load_the_others() -> None:
-    code = "import sys, skep.cli.main as m; m.root.get_command(None, 'btf'); print('skep.cli.firewall' in sys.modules)"
+    code = (
+        "import sys, importlib; m = importlib.import_module('skep.cli.main');"
+        "m.root.get_command(None, 'btf'); print('skep.cli.firewall' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
