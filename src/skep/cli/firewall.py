@@ -18,7 +18,8 @@ from skep.tools.firewall import Count, Decision, Firewall, RuleSet, read_rules
 from skep.tools.firewall.classes import compile_rules
 from skep.tools.firewall.comparison import Comparison, capture_interfaces, compare
 from skep.tools.firewall.control import counts
-from skep.tools.firewall.firewall import MAX_TRACED, REASONS
+from skep.tools.firewall.decisions import REASONS
+from skep.tools.firewall.firewall import MAX_TRACED
 from skep.tools.firewall.importers import IMPORTERS, Imported
 from skep.tools.firewall.overlaps import find_overlaps
 

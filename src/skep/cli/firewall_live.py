@@ -22,7 +22,8 @@ from skep.diagnostics import Diagnostic
 from skep.errors import ClosedError, SkepError, UsageError
 from skep.tools.firewall import Firewall, read_rules
 from skep.tools.firewall.control import ControlServer, ask, control_path, counts
-from skep.tools.firewall.firewall import PROGRAMS, REASONS, interface_names
+from skep.tools.firewall.decisions import REASONS
+from skep.tools.firewall.firewall import PROGRAMS, interface_names
 from skep.tools.firewall.overlaps import find_overlaps
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -9,7 +9,8 @@
         print(run.verdicts, firewall.reasons())
 """
 
-from skep.tools.firewall.firewall import Count, Decision, Firewall
+from skep.tools.firewall.decisions import Decision
+from skep.tools.firewall.firewall import Count, Firewall
 from skep.tools.firewall.rulefile import parse_rules, read_rules
 from skep.tools.firewall.rules import Action, Direction, Network, Rule, RuleSet, Service
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import skep
-from skep.tools.firewall.firewall import MAX_TRACED, Decision, Firewall, interface_names
+from skep.tools.firewall.decisions import Decision
+from skep.tools.firewall.firewall import MAX_TRACED, Firewall, interface_names
 from skep.tools.firewall.rules import RuleSet
 
 

@@ -8,7 +8,6 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
-from ipaddress import ip_address
 from types import TracebackType
 
 import skep
@@ -17,30 +16,14 @@ from skep.engine import Bulk, DirectMemory, Engine, MapHandle, PacketRun
 from skep.errors import InternalError, UnsupportedError, UsageError
 from skep.model.objects import ObjectSpec
 from skep.tools.firewall import layout
-from skep.tools.firewall.classes import NO_RULE, Compiled, compile_rules
+from skep.tools.firewall.classes import Compiled, compile_rules
+from skep.tools.firewall.decisions import REASONS, Decision, decode_decision
 from skep.tools.firewall.layout import Image, live_key, make_image, named_interfaces
-from skep.tools.firewall.names import protocol_name
 from skep.tools.firewall.rules import Action, Network, Rule, RuleSet
 
 PROGRAMS = ("firewall_in", "firewall_out")
 MAX_TRACED = 1 << 20
 
-#: enum reason, firewall.h: the word for machines, and what it means.
-REASONS: Mapping[str, str] = {
-    "rule": "a rule",
-    "default": "no rule: the default",
-    "live": "a live entry",
-    "reply": "reply of a known connection",
-    "related": "ICMP error about a known connection",
-    "non_ip": "not IP (ARP and the like)",
-    "ndp": "IPv6 neighbour discovery",
-    "over_rate": "over the rate of a rule",
-    "later_fragment": "as its first fragment",
-    "unknown_fragment": "fragment without a first one",
-    "fragment": "fragments are denied or allowed",
-    "malformed": "malformed",
-    "not_loaded": "no rules yet",
-}
 EVENTS = ("connection_opened", "connection_kept", "connection_lost", "bucket_opened")
 
 _SMALLEST_ROOM = 4096
@@ -63,38 +46,6 @@ class Count:
 
     def __add__(self, other: Count) -> Count:
         return Count(self.packets + other.packets, self.bytes + other.bytes)
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What became of one packet.
-
-    Attributes:
-        rule: the number of the rule in its set, from 0 (None: no rule decided).
-        source, destination: addresses as text ("" for what is not IP).
-    """
-
-    action: Action
-    reason: str
-    rule: int | None
-    source: str
-    destination: str
-    source_port: int
-    destination_port: int
-    protocol: int
-    length: int
-
-    @property
-    def flow(self) -> str:
-        """``tcp 10.0.0.1:4711 > 192.0.2.1:80``."""
-        if not self.source:
-            return self.reason.replace("_", " ")
-        ports = self.source_port or self.destination_port
-        ends = [
-            (f"[{host}]:{port}" if ":" in host else f"{host}:{port}") if ports else host
-            for host, port in ((self.source, self.source_port), (self.destination, self.destination_port))
-        ]
-        return f"{protocol_name(self.protocol)} {ends[0]} > {ends[1]}"
 
 
 class Firewall:
@@ -299,7 +250,7 @@ class Firewall:
         count = min(int(self.object.variables["traced"].value), handle.spec.max_entries)
         memory = bytes(handle.memory()[: count * layout.DECISION.size])
         for fields in layout.decisions(memoryview(memory), count):
-            yield _decision(fields)
+            yield decode_decision(fields)
 
     @property
     def judged(self) -> int:
@@ -375,28 +326,3 @@ def _sum(raw: bytes | None) -> Count:
         totals[0] += packets
         totals[1] += size
     return Count(*totals)
-
-
-_REASON_NAMES = tuple(REASONS)
-_MAPPED = bytes(10) + b"\xff\xff"
-
-
-def _address(raw: bytes, family: int) -> str:
-    if family == 0:
-        return ""
-    return str(ip_address(raw[12:] if family == 4 else raw))
-
-
-def _decision(fields: tuple[bytes, bytes, int, int, int, int, int, int, int, int]) -> Decision:
-    source, destination, source_port, destination_port, protocol, family, action, reason, rule, length = fields
-    return Decision(
-        Action(action),
-        _REASON_NAMES[reason],
-        None if rule == NO_RULE else rule,
-        _address(source, family),
-        _address(destination, family),
-        source_port,
-        destination_port,
-        protocol,
-        length,
-    )
