@@ -16,6 +16,7 @@ from skep.model.hooks import Hook, PacketSocket, Pcap, Tap, Xsk
 from skep.model.maps import MapSpec
 from skep.model.programs import VerifiedProgram
 from skep.model.target import Target
+from skep.vm.kernel_only import refuse_kernel_only
 from skep.vm.maps import VmMap, create_map
 from skep.vm.maps.references import ReferenceMap
 from skep.vm.programs import MapMemory, VmProgram
@@ -80,6 +81,7 @@ class VmEngine:
         Raises:
             UnsupportedError: it uses something that only a kernel has.
         """
+        refuse_kernel_only(program)
         used = {name: _own_map(maps[name]) for name in program.linked.maps}
         for handle in used.values():
             if isinstance(handle, ReferenceMap) and handle.spec.type is MapType.PROG_ARRAY:

@@ -9,7 +9,6 @@ from skep.verifier.state.typed_context import TypedContext
 from skep.verifier.state.values import Pointer, Value
 from skep.verifier.state.world import World
 
-_MAX_ERRNO = 4095
 _MAY_BE_VOID = frozenset({ProgType.LSM, ProgType.STRUCT_OPS})
 
 
@@ -47,11 +46,7 @@ def _returned_struct(context: TypedContext) -> int | None:
     return context.btf.strip(pointer.type) if isinstance(pointer, t.Ptr) else None
 
 
-# Hooks that answer yes or no (kernel: bool_lsm_hooks).
-_YES_OR_NO = frozenset({"audit_rule_known", "inode_xattr_skipcap"})
-
-
 def _range_of_hook(context: TypedContext) -> tuple[int, int] | None:
     if context.attach_type is AttachType.LSM_CGROUP:
         return (1, 1) if context.is_void else (0, 1)
-    return (0, 1) if context.name in _YES_OR_NO else (-_MAX_ERRNO, 0)
+    return context.hook_range

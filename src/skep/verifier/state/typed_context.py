@@ -36,6 +36,11 @@ _UNTRUSTED_HOOKS = frozenset(
 )
 
 
+# Hooks that answer yes or no (kernel: bool_lsm_hooks).
+_YES_OR_NO = frozenset({"audit_rule_known", "inode_xattr_skipcap"})
+_MAX_ERRNO = 4095
+
+
 class Holds(Enum):
     """What an argument is."""
 
@@ -86,6 +91,11 @@ class TypedContext:
     def is_void(self) -> bool:
         """Whether what it attaches to returns nothing."""
         return self.proto.ret == 0
+
+    @property
+    def hook_range(self) -> tuple[int, int]:
+        """What an LSM hook returns: 0 or an error, or yes or no (kernel: bpf_lsm_get_retval_range)."""
+        return (0, 1) if self.name in _YES_OR_NO else (-_MAX_ERRNO, 0)
 
     def argument(self, offset: int, size: int) -> Argument | str:
         """What a load of ``size`` bytes at ``offset`` gives; or why there is none."""

@@ -22,6 +22,7 @@ from skep.verifier.state.objects import Found, Object, walk
 from skep.verifier.state.typed_context import TypedContext, typed_context
 
 _SCALAR, _POINTER = 1, 2
+_PLAIN = frozenset({"", "memory"})
 
 
 class Notebook:
@@ -30,6 +31,7 @@ class Notebook:
     __slots__ = (
         "_accesses",
         "_calls",
+        "_groups",
         "depth",
         "kinds",
         "reads_uninit_stack",
@@ -44,6 +46,7 @@ class Notebook:
         self.depth: dict[int, int] = {}
         self._accesses: dict[int, tuple[Region, str | None, ContextField | None, int | None]] = {}
         self._calls: dict[int, CallFact] = {}
+        self._groups: dict[int, str] = {}  # what an access goes through, where it must always be alike
         self.writes_packet = False
         self.resizes_packet = False
         self.reads_uninit_stack = False
@@ -71,6 +74,17 @@ class Notebook:
             offset if same and old[3] == offset else None,
         )
         return True
+
+    def through(self, slot: int, group: str, *, loads: bool) -> bool:
+        """Note what an access goes through: a kind of kernel object, ``memory``, or "" for what may be mixed.
+
+        False: another path came with something that the same instruction cannot handle. Loads from objects and from
+        memory can be mixed: all are made with care then (kernel: save_aux_ptr_type).
+        """
+        old = self._groups.setdefault(slot, group)
+        if old == group or {old, group} <= _PLAIN:
+            return True
+        return loads and all(name == "memory" or name.startswith("object") for name in (old, group))
 
     def call(self, slot: int, fact: CallFact) -> None:
         """Note a helper call; what differs between paths is forgotten."""

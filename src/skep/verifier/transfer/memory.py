@@ -67,8 +67,24 @@ def note(world: World, slot: int, pointer: Pointer, offset: int) -> bool:
         return world.notes.access(slot, Region.CONTEXT, None, field, offset)
     if kind is Kind.PACKET and (pointer.id or pointer.var is not None):
         fixed = None
+    loads = world.insn(slot).opcode & op.CLASS_MASK == op.LDX
+    if not world.notes.through(slot, _group(pointer), loads=loads):
+        return False
     name = world.map_name(pointer.map) if kind is Kind.MAP_VALUE else None
     return world.notes.access(slot, REGIONS[kind], name, None, fixed)
+
+
+_SOCKETS = frozenset({Kind.SOCK, Kind.SOCK_COMMON, Kind.TCP_SOCK, Kind.XDP_SOCK})
+_MEMORY = frozenset({Kind.MEMORY, Kind.RECORD, Kind.PROBED})
+
+
+def _group(pointer: Pointer) -> str:
+    """What one instruction must not mix (kernel: reg_type_mismatch_ok)."""
+    if pointer.object is not None:
+        return f"object {pointer.object.trust.value}"
+    if pointer.kind in _SOCKETS:
+        return pointer.name
+    return "memory" if pointer.kind in _MEMORY else ""
 
 
 def load(insn: Instruction, slot: int, world: World) -> Full:

@@ -12,8 +12,6 @@ from skep.verifier.state.typed_context import Holds, TypedContext
 from skep.verifier.state.values import Kind, Number, Pointer, Value, unknown
 from skep.verifier.state.world import World
 
-_MAX_ERRNO = 4095
-
 
 def loaded(pointer: Pointer, offset: int, size: int, state: MachineState, world: World) -> Value:
     """The value of ``size`` bytes of an object."""
@@ -45,7 +43,7 @@ def argument(context: TypedContext, offset: int, size: int, world: World) -> Val
     if found.holds is Holds.BUFFER:
         return Pointer(Kind.BUFFER, id=world.next_id(), nullable=True, readonly=found.readonly)
     if found.is_result:
-        return Number(Scalar.signed(-_MAX_ERRNO, 1))
+        return Number(Scalar.signed(*context.hook_range))
     return unknown()
 
 

@@ -33,7 +33,7 @@ ENTRIES = (
         "V0804",
         Rule.OBJECT_REGION,
         "a pointer to user or per-CPU memory is used directly",
-        ("{reg} points to struct {struct} in {region} memory",),
+        ("{reg} points to {region} memory ({struct})",),
         help="user memory: bpf_probe_read_user(); per-CPU memory: bpf_per_cpu_ptr() or bpf_this_cpu_ptr() first",
     ),
     Entry(
