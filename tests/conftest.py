@@ -20,6 +20,8 @@ settings.load_profile(os.environ.get("SKEP_HYPOTHESIS", "skep"))
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("SKEP_SHARED", ROOT.parent / "shared"))
 
+SLOWNESS = 10 if os.environ.get("SKEP_SLOW") else 1  # emulated CPUs (make test-kernels) need longer
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -59,7 +61,7 @@ def skep_cli(tmp_path: Path) -> Run:
             env=os.environ | {"NO_COLOR": "1"} | environment,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=timeout * SLOWNESS,
             check=False,
         )
 

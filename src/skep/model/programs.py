@@ -169,8 +169,8 @@ class Facts:
         stack_depth: bytes of stack by subprogram start slot.
         writes_packet: whether it may change packet bytes.
         resizes_packet: whether it may move the packet's bounds (adjust_head, adjust_tail, ...).
-        reads_uninit_stack: some path may read stack bytes that no path has written, as the kernel allows privileged programs:
-            an engine must start with a zeroed stack, or runs would differ.
+        reads_uninit_stack: some path may read stack bytes that it has not written, as the kernel allows privileged
+            programs: an engine must start with a zeroed stack, or runs would differ.
     """
 
     reachable: frozenset[int]
