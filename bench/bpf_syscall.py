@@ -46,9 +46,7 @@ class KernelProgram:
                 self._fds[name] = self._make_map(spec, contents.get(name))
             code = ctypes.create_string_buffer(encode(self._resolve(insn) for insn in linked.insns))
             license_text = ctypes.create_string_buffer(linked.license.encode())
-            attr = struct.pack(
-                "=IIQQ", linked.prog_type, (len(code) - 1) // 8, _address(code), _address(license_text)
-            )
+            attr = struct.pack("=IIQQ", linked.prog_type, (len(code) - 1) // 8, _address(code), _address(license_text))
             self._program, _ = _bpf(_PROG_LOAD, attr)
         except OSError:
             self.close()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from skep.testing.conformance import run_case
 
 from skep.testing.cases import parse_case
+from skep.testing.conformance import run_case
 
 SHARED = Path(os.environ.get("SKEP_SHARED", Path(__file__).parent.parent.parent / "shared"))
 

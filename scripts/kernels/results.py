@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+
 from scripts.kernels.since import too_old
 
 _REASON_CHARACTERS: Final = 400

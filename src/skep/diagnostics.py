@@ -1,6 +1,7 @@
 """What skep tells people: a Diagnostic says what, where in their source, why, and how to fix it.
 
-Text for terminals is made here (:func:`render`); JSON for machines by :meth:`Diagnostic.to_json`. Producers only fill in data.
+Text for terminals is made here (:func:`render`); JSON for machines by :meth:`Diagnostic.to_json`. Producers only fill
+in data.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Diagnostic:
     kernel: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The documented JSON form: ``{code, severity, what, program, file, line, column, insn, why, help, kernel}``."""
+        """The JSON form (docs/reference.md): code, severity, what, program, file, line, column, insn, why, help, kernel."""
         return {
             "code": self.code,
             "severity": self.severity.value,

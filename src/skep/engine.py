@@ -1,7 +1,7 @@
 """The one protocol of both engines: ten verbs, bytes in and out.
 
-Decoding by BTF, iteration and lifetimes sit above, in ``collection``. Powers that only some engines or maps have are small
-extra protocols, asked for with isinstance().
+Decoding by BTF, iteration and lifetimes sit above, in ``collection``. Powers that only some engines or maps have are
+small extra protocols, asked for with isinstance().
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class PacketRun:
 
 
 class MapHandle(Protocol):
-    """A live map. Keys and values are bytes of the exact sizes; per-CPU values are one value per CPU, each padded to 8."""
+    """A live map. Keys and values are bytes of the exact sizes; per-CPU values are one for each CPU, padded to 8 each."""
 
     @property
     def spec(self) -> MapSpec:

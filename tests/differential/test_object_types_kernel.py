@@ -7,15 +7,15 @@ import os
 import struct
 
 import pytest
-from tests.differential.test_linked_objects_kernel import SYSCALL_NUMBERS, Kernel
-from tests.unit.linker import test_link, test_static
-from tests.unit.objfile import test_data, test_maps, test_programs
-from tests.unit.objfile.build import compile_c
 
 from skep.btf.types import Btf
 from skep.btf.writer import encode_btf
 from skep.linker import link_static
 from skep.objfile import read_object
+from tests.differential.test_linked_objects_kernel import SYSCALL_NUMBERS, Kernel
+from tests.unit.linker import test_link, test_static
+from tests.unit.objfile import test_data, test_maps, test_programs
+from tests.unit.objfile.build import compile_c
 
 BTF_LOAD = 18
 SOURCES = {

@@ -12,8 +12,6 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tests.unit.vm.programs import load
-from tests.unit.vm.test_captures import block, pcap, pcapng
 
 from skep.errors import SkepError
 from skep.model.hooks import Pcap
@@ -21,6 +19,8 @@ from skep.vm.hooks.capture import MAX_INTERFACES
 from skep.vm.hooks.layout import Capture, Interface, Record
 from skep.vm.hooks.pcap import PcapLink
 from skep.vm.runtime import runtime
+from tests.unit.vm.programs import load
+from tests.unit.vm.test_captures import block, pcap, pcapng
 
 SEEDS = [pcap(), pcap(order=">", ns=True), pcapng(), pcapng(">", 6), pcapng() + pcapng(">"), block("<", 3, bytes(8))]
 EDGES = [0, 1, 3, 4, 11, 12, 16, 0x7F, 0x80, 0xFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFF0, 0xFFFFFFFC, 0xFFFFFFFF]

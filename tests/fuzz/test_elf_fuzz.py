@@ -8,12 +8,12 @@ import time
 
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tests.unit.objfile.build import CODE, DATA, EXIT, Raw, RawElf, compile_c
 
 from skep.errors import SkepError
 from skep.linker import link
 from skep.model.target import Target
 from skep.objfile import read_object
+from tests.unit.objfile.build import CODE, DATA, EXIT, Raw, RawElf, compile_c
 
 SOURCE = """
 struct { __uint(type, 2); __uint(max_entries, 1); __type(key, __u32); __type(value, __u64); } counts SEC(".maps");

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.frontend_pcap import packet_mix
-from tests.unit.frontend_pcap.expressions import ETHERNET
 
 import skep
 from skep.engine import Engine
@@ -25,6 +23,8 @@ from skep.isa.classic.check import check
 from skep.isa.classic.instruction import FORMS, is_conditional
 from skep.isa.classic.interpreter import run
 from skep.vm.engine import VmEngine
+from tests.unit.frontend_pcap import packet_mix
+from tests.unit.frontend_pcap.expressions import ETHERNET
 
 LINK_HEADER = bytes(12) + b"\x88\xb5"  # a test run takes it off before a socket filter sees the packet
 LEAST = 1  # bytes that must follow it

@@ -13,7 +13,6 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tests.unit.jit.builder import make_program
 
 from skep import jit
 from skep.abi.prog_types import ProgType
@@ -24,6 +23,7 @@ from skep.model.programs import VerifiedProgram
 from skep.verifier import verify
 from skep.verifier.options import MemoryEntry, Options
 from skep.vm.interpreter import Interpreter, Memory
+from tests.unit.jit.builder import make_program
 
 MEMORY = 64
 NUMBERS = (0, 2, 3, 4, 5)  # r6 keeps the memory's address, r7 moves through it, r8 and r9 are numbers, too

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from tests.differential.verifier.rows import SETS, in_scope, link, rows
-
 from skep.errors import SkepError
 from skep.model.programs import Outcome, Verdict
 from skep.verifier import judge
+from tests.differential.verifier.rows import SETS, in_scope, link, rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,13 @@ from dataclasses import replace
 from types import FrameType
 from typing import Any
 
-from tests.differential.verifier.rows import SHARED, TARGET
-
 from skep.abi.prog_types import ProgType
 from skep.errors import SkepError
 from skep.linker import link
 from skep.model.objects import ObjectSpec
 from skep.objfile import read_object
 from skep.verifier import judge
+from tests.differential.verifier.rows import SHARED, TARGET
 
 OBJECTS = SHARED / "corpus" / "objects"
 

@@ -9,6 +9,7 @@ import collections
 import os
 
 import pytest
+
 from tests.differential.verifier.compare import Compared, compare
 from tests.differential.verifier.rows import CORPUS, in_scope, rows
 

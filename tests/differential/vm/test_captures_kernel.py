@@ -7,7 +7,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.differential.vm.test_helpers_kernel import InKernel
 
 from skep.abi.verdicts import verdict_name
 from skep.diagnostics import SourceFile
@@ -19,6 +18,7 @@ from skep.objfile import read_object
 from skep.verifier import verify
 from skep.vm.engine import VmEngine
 from skep.vm.hooks.capture import read_packets
+from tests.differential.vm.test_helpers_kernel import InKernel
 
 SOURCE = """
 #include <linux/bpf.h>

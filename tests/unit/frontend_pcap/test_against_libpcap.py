@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.frontend_pcap import packet_mix
-from tests.unit.frontend_pcap.expressions import COOKED, DEVIATIONS, ETHERNET, OTHERS, WRONG
 
 from skep.errors import CompileError, SkepError
 from skep.frontend.pcap import LinkLayer, compile_expression
 from skep.isa.classic.interpreter import run
+from tests.unit.frontend_pcap import packet_mix
+from tests.unit.frontend_pcap.expressions import COOKED, DEVIATIONS, ETHERNET, OTHERS, WRONG
 
 pcapy = pytest.importorskip("pcapy", reason="the oracle is missing: pip install pcapy-ng")
 

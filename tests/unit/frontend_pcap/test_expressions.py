@@ -8,8 +8,6 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.frontend_pcap import packet_mix
-from tests.unit.frontend_pcap.expressions import ETHERNET
 
 from skep.errors import CompileError, SkepError, UnsupportedError
 from skep.frontend.pcap import LinkLayer, compile_expression
@@ -17,6 +15,8 @@ from skep.frontend.pcap.names import KEYWORDS
 from skep.isa.classic.instruction import is_conditional
 from skep.isa.classic.interpreter import run
 from skep.isa.classic.listing import listing
+from tests.unit.frontend_pcap import packet_mix
+from tests.unit.frontend_pcap.expressions import ETHERNET
 
 # What tcpdump 4.99.3 (libpcap 1.10.3) prints for it.
 TCP_443 = """\

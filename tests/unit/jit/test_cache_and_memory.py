@@ -8,12 +8,12 @@ import subprocess
 import sys
 
 import pytest
-from tests.unit.jit.builder import make_program
-from tests.unit.jit.conftest import ROWS, as_function
 
 from skep import jit, llvm
 from skep.errors import InternalError
 from skep.jit import cache
+from tests.unit.jit.builder import make_program
+from tests.unit.jit.conftest import ROWS, as_function
 
 PROGRAM = "r0 = 42\nexit"
 

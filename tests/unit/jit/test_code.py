@@ -6,8 +6,6 @@ import ctypes
 from typing import Any
 
 import pytest
-from tests.unit.jit.builder import make_program
-from tests.unit.jit.conftest import CALL_BACK, FIND, LOOP, ROWS, TAIL, TWICE, Run, as_function
 
 from skep import jit
 from skep.abi.contexts import ContextField, FieldKind
@@ -18,6 +16,8 @@ from skep.isa.assembler import assemble
 from skep.isa.instruction import Instruction, MapRef, MapValueRef
 from skep.model.maps import MapSpec
 from skep.model.programs import Access, CallFact, Region, VerifiedProgram
+from tests.unit.jit.builder import make_program
+from tests.unit.jit.conftest import CALL_BACK, FIND, LOOP, ROWS, TAIL, TWICE, Run, as_function
 
 MASK = (1 << 64) - 1
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.leaks import no_leaked_fds
 
 import skep
 from skep.kernel.links.places import CLONE_NEWNET, cgroup_mount, inside
 from skep.kernel.maps.pins import mount_bpffs
+from tests.leaks import no_leaked_fds
 
 Load = Callable[..., skep.Object]
 

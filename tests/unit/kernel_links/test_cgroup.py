@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.unit.kernel_links.conftest import run_in
 
 import skep
 from skep.abi.prog_types import AttachType
@@ -15,6 +14,7 @@ from skep.kernel.bpf import links
 from skep.kernel.links import cgroup as cgroup_links
 from skep.kernel.links.places import open_folder
 from skep.model import hooks
+from tests.unit.kernel_links.conftest import run_in
 
 pytestmark = pytest.mark.kernel
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.unit.kernel_links.conftest import Network
 
 import skep
 from skep.errors import ClosedError, EngineError, UsageError
@@ -19,6 +18,7 @@ from skep.kernel.bpf import links as link_calls
 from skep.kernel.bpf import objects
 from skep.kernel.links.info import links, read_link
 from skep.model import hooks
+from tests.unit.kernel_links.conftest import Network
 
 pytestmark = pytest.mark.kernel
 

@@ -7,7 +7,6 @@ import socket
 from collections.abc import Callable
 
 import pytest
-from tests.unit.kernel_links.conftest import Network
 
 import skep
 from skep.errors import EngineError, UnsupportedError, UsageError
@@ -17,6 +16,7 @@ from skep.kernel.links.netlink import NetlinkSocket
 from skep.kernel.links.places import ifindex, inside
 from skep.kernel.links.refusals import missing_options
 from skep.model import hooks
+from tests.unit.kernel_links.conftest import Network
 
 pytestmark = pytest.mark.kernel
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.unit.objfile.build import compile_c
 
 from skep.btf.core_relo import CoreKind, CoreRelocation
 from skep.errors import LinkError
@@ -16,6 +15,7 @@ from skep.linker.core import POISON
 from skep.model.objects import ObjectSpec
 from skep.model.target import Target
 from skep.objfile import read_object
+from tests.unit.objfile.build import compile_c
 
 LOCAL = """
 struct task { int pid; int tgid; __u32 grew; int sgrew; long gone; unsigned bits : 3; } __core;

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.unit.objfile.build import compile_c
 
 from skep.abi.prog_types import ProgType
 from skep.errors import LinkError, SkepError, UnsupportedError, UsageError
@@ -17,6 +16,7 @@ from skep.model.objects import ObjectSpec
 from skep.model.programs import LinkedProgram
 from skep.model.target import Target
 from skep.objfile import read_object
+from tests.unit.objfile.build import compile_c
 
 KERNEL = """
 struct task { int pid; };

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.unit.objfile.build import compile_c
 
 from skep.btf.catalog import c_name
 from skep.btf.types import Datasec, Func, Var
@@ -17,6 +16,7 @@ from skep.model.maps import Slot
 from skep.model.objects import ObjectSpec
 from skep.model.target import Target
 from skep.objfile import read_object
+from tests.unit.objfile.build import compile_c
 
 VM = Target("vm", (6, 18, 44), kconfig={"CONFIG_HZ": "100", "CONFIG_BPF": "y"})
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.objfile.build import compile_c
 
 from skep.errors import UsageError
 from skep.linker import link, set_variables
 from skep.model.objects import ObjectSpec
 from skep.model.target import Target
 from skep.objfile import read_object
+from tests.unit.objfile.build import compile_c
 
 SOURCE = """
 struct limits { __u32 low; __u32 high; };

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from tests.unit.objfile.build import compile_c
 
 from skep.abi.map_types import MapType
 from skep.btf.types import Datasec
 from skep.isa.instruction import MapValueRef
 from skep.objfile import read_object
+from tests.unit.objfile.build import compile_c
 
 SOURCE = """
 struct pair { __u16 a; __u32 b; };

@@ -6,11 +6,11 @@ import struct
 import time
 
 import pytest
-from tests.unit.objfile.build import CODE, DATA, EXIT, Raw, RawElf
 
 from skep.errors import ElfError
 from skep.objfile import read_object
 from skep.objfile.elf import read_elf
+from tests.unit.objfile.build import CODE, DATA, EXIT, Raw, RawElf
 
 FUNC, OBJECT, SECTION = 2, 1, 3
 GLOBAL = 1

@@ -5,12 +5,12 @@ from __future__ import annotations
 import struct
 
 import pytest
-from tests.unit.objfile.build import CODE, DATA, EXIT, Raw, RawElf, compile_c
 
 from skep.abi.map_types import MapType
 from skep.errors import ElfError, SkepError, UnsupportedError
 from skep.model.maps import Pinning, Slot
 from skep.objfile import read_object
+from tests.unit.objfile.build import CODE, DATA, EXIT, Raw, RawElf, compile_c
 
 SOURCE = """
 struct key { __u32 a; __u16 b; };

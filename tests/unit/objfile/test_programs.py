@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.unit.objfile.build import CODE, EXIT, PRELUDE, Raw, RawElf, compile_c
 
 from skep.abi.prog_types import AttachType, ProgType
 from skep.errors import ElfError
@@ -15,6 +14,7 @@ from skep.isa.opcodes import CALL_KFUNC, CALL_LOCAL, LD_IMM64, PSEUDO_FUNC, PSEU
 from skep.model.objects import ExternKind
 from skep.model.programs import FunctionSpec
 from skep.objfile import read_object
+from tests.unit.objfile.build import CODE, EXIT, PRELUDE, Raw, RawElf, compile_c
 
 SOURCE = """
 struct { __uint(type, 2); __uint(max_entries, 1); __type(key, __u32); __type(value, __u64); } counts SEC(".maps");

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
 from scripts.kernels import __main__ as command
 from scripts.kernels import packages, report, results, suite
 from scripts.kernels.packages import UnavailableError

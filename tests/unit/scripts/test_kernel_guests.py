@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from scripts.kernels import packages, suite
 from scripts.kernels.guest import Boot, guest_script, run_guest
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from scripts.kernels.report import (
     BEGIN,
     END,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from scripts.kernels import results
 from scripts.kernels.since import too_old
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.conftest import ROOT
-from tests.unit.tools_firewall.firewall_model import Model
-from tests.unit.tools_firewall.traffic import frames, rules_text, write_pcap
 
 import skep
 from skep.tools.firewall import Firewall, parse_rules
+from tests.conftest import ROOT
+from tests.unit.tools_firewall.firewall_model import Model
+from tests.unit.tools_firewall.traffic import frames, rules_text, write_pcap
 
 INTERFACES = {"eth0": 1, "eth1": 2}
 START_US = 1_700_000_000_000_000

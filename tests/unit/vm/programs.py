@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.unit.jit.builder import make_program
-
 from skep.abi.contexts import ContextField, FieldKind
 from skep.abi.prog_types import ProgType
 from skep.model.programs import Access, Region
 from skep.vm.programs import VmProgram
+from tests.unit.jit.builder import make_program
 
 
 def load(

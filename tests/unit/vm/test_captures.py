@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from tests.unit.vm.programs import load
 
 from skep.abi.prog_types import ProgType
 from skep.engine import PacketRun, PacketSource
@@ -17,6 +16,7 @@ from skep.model.hooks import Pcap
 from skep.vm.hooks.capture import read_packets
 from skep.vm.hooks.pcap import PcapLink
 from skep.vm.programs import VmProgram
+from tests.unit.vm.programs import load
 
 PACKETS = [bytes([i]) * 6 + bytes(6) + b"\x08\x00" + bytes([i]) * (46 + i) for i in range(10)]
 TIMES = [1_600_000_000_123_456_789 + i * 1_000_000_001 for i in range(10)]

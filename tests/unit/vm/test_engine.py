@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from tests.unit.jit.builder import make_program
 
 from skep.abi.contexts import ContextField, FieldKind
 from skep.abi.map_types import MapType
@@ -24,6 +23,7 @@ from skep.model.maps import MapSpec
 from skep.model.programs import Access, CallFact, Region, VerifiedProgram
 from skep.vm.engine import VmEngine
 from skep.vm.runs import runs
+from tests.unit.jit.builder import make_program
 
 LOOKUP, TAIL_CALL, PRANDOM = 1, 12, 7
 COUNTS = MapSpec("counts", MapType.PERCPU_ARRAY, 4, 8, 1)

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.unit.jit.builder import make_program
 
 from skep import hooks
 from skep.abi.map_types import MapType
@@ -26,6 +25,7 @@ from skep.verifier import verify
 from skep.vm.engine import VmEngine
 from skep.vm.interpreter import Fault, InterpretedProgram
 from skep.vm.programs import MapMemory
+from tests.unit.jit.builder import make_program
 
 PACKET = bytes(range(64))
 

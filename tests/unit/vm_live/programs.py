@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.unit.jit.builder import make_program
-from tests.unit.vm.programs import load
-
 from skep.abi.prog_types import ProgType
 from skep.model.programs import CallFact
 from skep.vm.programs import VmProgram
+from tests.unit.jit.builder import make_program
+from tests.unit.vm.programs import load
 
 
 def returns(verdict: int, prog_type: ProgType = ProgType.XDP) -> VmProgram:

@@ -16,9 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.conftest import ROOT
-from tests.unit.vm_live.network import frame, in_namespace, ip, make_veth, number_of, received, wire
-from tests.unit.vm_live.programs import redirects, returns
 
 import skep
 from skep.abi.prog_types import ProgType
@@ -30,6 +27,9 @@ from skep.vm.hooks.capture import read_packets
 from skep.vm.hooks.live import LiveLink
 from skep.vm.hooks.packet_socket import attach_packet_socket
 from skep.vm.programs import VmProgram
+from tests.conftest import ROOT
+from tests.unit.vm_live.network import frame, in_namespace, ip, make_veth, number_of, received, wire
+from tests.unit.vm_live.programs import redirects, returns
 
 DROP, PASS, TX = 1, 2, 3
 CAPLESS = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]

@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.vm_live.network import frame, in_namespace, ip, make_veth, number_of, received, wire
-from tests.unit.vm_live.programs import returns
 
 from skep.engine import PacketRun
 from skep.errors import UsageError
@@ -23,6 +21,8 @@ from skep.model.hooks import Tap
 from skep.vm.hooks.live import LiveLink
 from skep.vm.hooks.tap import DEVICE, attach_tap
 from skep.vm.programs import VmProgram
+from tests.unit.vm_live.network import frame, in_namespace, ip, make_veth, number_of, received, wire
+from tests.unit.vm_live.programs import returns
 
 DROP, PASS, TX = 1, 2, 3
 

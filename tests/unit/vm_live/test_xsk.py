@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.vm_live.network import frame, in_namespace, make_veth, number_of, received, wire
-from tests.unit.vm_live.programs import returns
 
 from skep.errors import UnsupportedError, UsageError
 from skep.kernel.xsk_redirect import redirect_queue
@@ -18,6 +16,8 @@ from skep.vm.hooks.capture import read_packets
 from skep.vm.hooks.live import LiveLink
 from skep.vm.hooks.xsk import attach_xsk
 from skep.vm.programs import VmProgram
+from tests.unit.vm_live.network import frame, in_namespace, make_veth, number_of, received, wire
+from tests.unit.vm_live.programs import returns
 
 DROP, PASS, TX = 1, 2, 3
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.unit.verifier.core.linked import check, link, said
 
 from skep.abi.prog_types import ProgType
 from skep.errors import RejectedError, UnsupportedError
@@ -13,6 +12,7 @@ from skep.isa.instruction import MapRef
 from skep.model.programs import Outcome
 from skep.model.target import Target
 from skep.verifier import verify
+from tests.unit.verifier.core.linked import check, link, said
 
 END = "\nr0 = 0\nexit"
 RESERVE = "r1 = 0 ll\nr2 = 8\nr3 = 0\ncall 131\n"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.verifier.core.linked import check, said
 
 from skep.abi.prog_types import ProgType
 from skep.model.programs import Outcome
 from skep.verifier import Options
+from tests.unit.verifier.core.linked import check, said
 
 PAD = "r5 = 0\n" * 10  # enough instructions that a state is saved
 BRANCHES = "r8 = *(u32 *)(r10 -4)\nif r8 > 1 goto +0\nif r8 > 2 goto +0\nif r8 > 3 goto +0\n"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.verifier.core.linked import MAPS, check, said
 
 from skep.abi.map_types import MapType
 from skep.abi.prog_types import ProgType
 from skep.isa.instruction import MapRef, MapValueRef
 from skep.model.maps import MapSpec
 from skep.model.programs import Outcome, Region
+from tests.unit.verifier.core.linked import MAPS, check, said
 
 END = "\nr0 = 0\nexit"
 LOOKUP = """

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.verifier.core.linked import check, said
 
 from skep.abi.prog_types import AttachType, ProgType
 from skep.isa.instruction import MapRef, MapValueRef
 from skep.model.programs import Outcome
 from skep.model.target import Target
 from skep.verifier import MemoryEntry, Options
+from tests.unit.verifier.core.linked import check, said
 
 END = "\nr0 = 0\nexit"
 

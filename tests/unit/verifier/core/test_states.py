@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.verifier.core.linked import link
 
 from skep.model.programs import CallFact, Region
 from skep.verifier.domains.scalar import Scalar
@@ -15,6 +14,7 @@ from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.stack import ALL_MISC, ALL_SPILL, MISC, ZERO, Cell, overwritten, spilled
 from skep.verifier.state.values import Kind, Number, Pointer, Value, constant
 from skep.verifier.state.world import Notebook, World
+from tests.unit.verifier.core.linked import link
 
 ALL = (1 << 64) - 1
 
