@@ -90,6 +90,8 @@ def _memory(need: Requirement, size: int, value: Pointer, reg: int, state: Machi
         return regions.within(need, value, reg, value.off, size, value.map.value_size) is None
     if value.kind in (Kind.MEMORY, Kind.RECORD):
         return regions.within(need, value, reg, value.off, size, value.size) is None
+    if value.kind is Kind.CTX:
+        return regions.plain_context(world, value, size)
     if value.kind is Kind.BTF:
         return objects.readable(need, reg, value, size, world) is None
     return False

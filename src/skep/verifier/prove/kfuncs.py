@@ -33,7 +33,8 @@ def kfunc_available(need: KfuncAvailable, state: MachineState, world: World) -> 
             return Violation(Rule.KFUNC_UNKNOWN, need, said, None, {"kfunc": name})
         return _unsupported(need, f"kernel function {name}()")
     values: dict[str, object] = {"kfunc": name, "prog_type": linked.prog_type.name}
-    if not may_call(proto.row, linked.prog_type, linked.attach_type):
+    attached = proto.row.attach_types is None or linked.attach_type in proto.row.attach_types
+    if not attached or not may_call(proto.row, linked.prog_type, linked.attach_type):
         said = f"calling kernel function {name} is not allowed"
         return Violation(Rule.KFUNC_PROG_TYPE, need, said, None, values)
     if name == kfuncs.TRAP:
@@ -167,6 +168,10 @@ def _argument(
         if not isinstance(value, Pointer) or value.kind is not Kind.CTX:
             said = f"arg#{index} expected pointer to ctx, but got {type_name(value)}"
             return _wrong(need, index, value, wants.value, said)
+        if need.name == kfuncs.CAST_TO_KERN_CTX and world.linked.prog_type not in kfuncs.KERNEL_CONTEXTS:
+            return _wrong(
+                need, index, value, "a context that the kernel has a structure for", "kern ctx is not a struct"
+            )
         return regions.unmoved(need, value, reg)
     if param.nullable and isinstance(value, Number) and value.value == 0:
         value.rely()
@@ -330,4 +335,6 @@ def _memory(
         return regions.within(need, value, reg, value.off, size, value.size, zero_size=zero_size)
     if kind is Kind.BUFFER:
         return objects.buffer(need, reg, value, 0, size, writes=True)
+    if kind is Kind.CTX and regions.plain_context(world, value, size):
+        return None
     return _wrong(need, index, value, "a pointer to memory", f"R{reg} type={value.name} expected=fp, pkt, mem")

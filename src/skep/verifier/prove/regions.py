@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from skep.abi.contexts import ContextField, FieldKind
+from skep.abi.prog_types import ProgType
 from skep.verifier.requirements.kinds import Requirement, Rule, ValidAccess, Violation
 from skep.verifier.state.offsets import MAX_OFFSET
 from skep.verifier.state.values import Kind, Pointer
@@ -94,6 +95,13 @@ def aligned(need: ValidAccess, pointer: Pointer) -> Violation | None:
 
 
 _ALIGN_NAMES = {Kind.STACK: "stack ", Kind.MAP_VALUE: "value ", Kind.CTX: "context "}
+
+
+def plain_context(world: World, pointer: Pointer, size: int) -> bool:
+    """Whether the context is plain memory that may be handed on: that of syscall programs (check_helper_mem_access)."""
+    if world.linked.prog_type is not ProgType.SYSCALL or pointer.off or pointer.var is not None:
+        return False
+    return size == 0 or context_field(world, size - 1, 1, writes=True) is not None
 
 
 def context_field(world: World, offset: int, size: int, *, writes: bool, extended: bool = False) -> ContextField | None:

@@ -245,7 +245,7 @@ def _at(
         if not is_struct(btf[target]):
             return Found(What.MEMORY, 0, trust, member.name)
         return Found(What.OBJECT, target, trust | tag_of(btf, found.type), member.name)
-    if offset + size > end:
+    if offset + size > end and not trust & Trust.UNTRUSTED:
         return (
             f"access beyond the end of member {member.name} (mend:{end}) in struct {struct.name}"
             f" with off {offset} size {size}"
