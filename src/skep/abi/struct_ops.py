@@ -1,7 +1,7 @@
 """Tables of functions that programs can stand in for (struct_ops): what their programs may write.
 
 Facts of Linux 6.18: bpf_tcp_ca_btf_struct_access and bpf_tcp_ca_check_member (net/ipv4/bpf_tcp_ca.c), and their like in
-net/bpf/bpf_dummy_struct_ops.c and net/sched/bpf_qdisc.c.
+net/bpf/bpf_dummy_struct_ops.c.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ class StructOps:
     Attributes:
         unsupported: members that no program can stand in for.
         promoted: structure of an argument -> structure it is known to be.
-        writable: structure -> paths of members that programs may write: ``inet_conn.icsk_ack.pending``.
+        writable: structure -> paths of members that programs may write from their first byte on:
+            ``inet_conn.icsk_ack.pending``; with ``[]`` at the end, at any byte.
+        helpers: its programs may call helpers at all.
         sleepable: members whose programs may sleep.
         refused_helpers: member -> helpers that its programs must not call.
     """
@@ -28,6 +30,7 @@ class StructOps:
     unsupported: frozenset[str] = frozenset()
     promoted: Mapping[str, str] = field(default_factory=dict)
     writable: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    helpers: bool = True
     sleepable: frozenset[str] = frozenset()
     refused_helpers: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
@@ -45,7 +48,7 @@ STRUCT_OPS: Mapping[str, StructOps] = MappingProxyType(
                 "tcp_sock": (
                     _SOCK + "sk_pacing_rate",
                     _SOCK + "sk_pacing_status",
-                    "inet_conn.icsk_ca_priv",
+                    "inet_conn.icsk_ca_priv[]",
                     "inet_conn.icsk_ack.pending",
                     "snd_cwnd",
                     "snd_cwnd_cnt",
@@ -56,9 +59,8 @@ STRUCT_OPS: Mapping[str, StructOps] = MappingProxyType(
                 )
             },
         ),
-        "bpf_dummy_ops": StructOps(writable={"bpf_dummy_ops_state": ("val",)}, sleepable=frozenset({"test_sleepable"})),
-        "Qdisc_ops": StructOps(
-            writable={"Qdisc": ("limit", "q.qlen", "qstats"), "sk_buff": ("tstamp", "cb")},
+        "bpf_dummy_ops": StructOps(
+            helpers=False, writable={"bpf_dummy_ops_state": ("val",)}, sleepable=frozenset({"test_sleepable"})
         ),
     }
 )

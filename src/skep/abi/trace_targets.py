@@ -65,6 +65,9 @@ _TRUSTED = IteratorArgument(trusted=True)
 _KEY = IteratorArgument(buffer=True, readonly=True)
 _VALUE = IteratorArgument(buffer=True)
 
+#: Iterators over sockets, which are locked while the program runs: these helpers may be called (get_func_proto).
+SOCKET_HELPERS: Mapping[str, frozenset[int]] = MappingProxyType(dict.fromkeys(("tcp", "unix"), frozenset({49, 57})))
+
 #: Iterators: by argument number (0 is the metadata). What is not here follows from BTF: trusted, never NULL.
 ITERATORS: Mapping[str, Mapping[int, IteratorArgument]] = MappingProxyType(
     {

@@ -60,6 +60,8 @@ _CHANGEABLE = frozenset(
     }
 )
 
+_TRAMPOLINE = frozenset({A.TRACE_FENTRY, A.TRACE_FEXIT, A.MODIFY_RETURN, A.TRACE_FSESSION})
+
 #: (helper, program type) -> the only attach types that may call it.
 ATTACH_TYPES: Mapping[tuple[int, P], frozenset[A]] = MappingProxyType(
     {
@@ -68,6 +70,14 @@ ATTACH_TYPES: Mapping[tuple[int, P], frozenset[A]] = MappingProxyType(
         (57, P.CGROUP_SOCKOPT): frozenset({A.CGROUP_SETSOCKOPT}),
         # get_retval, set_retval: where the result can still be changed (cgroup_current_func_proto).
         **{(number, P.CGROUP_SOCK_ADDR): _CHANGEABLE for number in (186, 187)},
+        # get_func_ip, get_attach_cookie, get_func_arg, get_func_ret, get_func_arg_cnt (tracing_prog_func_proto)
+        **{(number, P.TRACING): _TRAMPOLINE for number in (173, 183, 185)},
+        (174, P.TRACING): _TRAMPOLINE | {A.TRACE_RAW_TP},
+        (184, P.TRACING): frozenset({A.TRACE_FEXIT, A.MODIFY_RETURN, A.TRACE_FSESSION}),
+        # seq_printf, seq_write, seq_printf_btf
+        **{(number, P.TRACING): frozenset({A.TRACE_ITER}) for number in (126, 127, 150)},
+        # setsockopt, getsockopt: iterators of sockets, see abi/trace_targets
+        **{(number, P.TRACING): frozenset({A.TRACE_ITER}) for number in (49, 57)},
     }
 )
 

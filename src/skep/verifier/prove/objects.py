@@ -5,6 +5,7 @@ from __future__ import annotations
 from skep.abi.prog_types import AttachType, ProgType
 from skep.abi.signatures import Arg, ArgKind, MemoryUse, Signature
 from skep.abi.struct_ops import STRUCT_OPS, WRITABLE_OBJECTS
+from skep.abi.trace_targets import SOCKET_HELPERS
 from skep.btf import types as t
 from skep.btf.catalog import find_member, size_of
 from skep.errors import SkepError
@@ -72,8 +73,8 @@ def _writable(
     if writable is None:
         return Violation(Rule.OBJECT_READ_ONLY, need, "only read is supported", reg, values)
     for path in writable.get(found.name, ()):
-        place = _place(found.btf, found.type, path)
-        if place is not None and place[0] <= offset < place[1]:
+        place = _place(found.btf, found.type, path.removesuffix("[]"))
+        if place is not None and (offset == place[0] or (path.endswith("[]") and place[0] <= offset < place[1])):
             if offset + size <= place[1]:
                 return None
             said = (
@@ -215,6 +216,7 @@ def unmoved(need: Requirement, pointer: Pointer, reg: int, *, fixed: bool) -> Vi
 
 
 _D_PATH = 147
+_SOCKET_OPTIONS = frozenset({49, 57})
 # Functions whose programs may call bpf_d_path() (kernel: btf_allowlist_d_path).
 _D_PATH_FUNCTIONS = frozenset(
     {
@@ -238,5 +240,7 @@ def refused_helper(number: int, world: World) -> bool:
         return False
     if number == _D_PATH and context.prog_type is ProgType.TRACING:
         return context.attach_type is not AttachType.TRACE_ITER and context.name not in _D_PATH_FUNCTIONS
+    if number in _SOCKET_OPTIONS and context.prog_type is ProgType.TRACING:
+        return number not in SOCKET_HELPERS.get(context.name, ())
     facts = STRUCT_OPS.get(context.table)
-    return facts is not None and number in facts.refused_helpers.get(context.name, ())
+    return facts is not None and (not facts.helpers or number in facts.refused_helpers.get(context.name, ()))

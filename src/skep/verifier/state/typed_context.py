@@ -239,6 +239,8 @@ def _table_entry(linked: LinkedProgram) -> TypedContext | str:
     table, _, member_name = linked.attach_to.partition(".")
     btf = linked.target.btf
     found = btf.find(table, t.Struct) if btf is not None else None
+    if btf is not None and table not in STRUCT_OPS and btf.find(f"bpf_struct_ops_{table}", t.Struct) is not None:
+        return f"unsupported: struct_ops tables of type {table}"
     if btf is None or found is None or table not in STRUCT_OPS:
         return f"attach_btf_id is not a supported struct: {table}"
     struct = btf[found]
