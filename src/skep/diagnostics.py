@@ -71,7 +71,7 @@ class Diagnostic:
     kernel: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON form (docs/reference.md): code, severity, what, program, file, line, column, insn, why, help, kernel."""
+        """The JSON form of docs/reference.md: code, severity, what, program, file, line, column, insn, why, ..."""
         return {
             "code": self.code,
             "severity": self.severity.value,

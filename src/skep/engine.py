@@ -54,7 +54,7 @@ class PacketRun:
 
 
 class MapHandle(Protocol):
-    """A live map. Keys and values are bytes of the exact sizes; per-CPU values are one for each CPU, padded to 8 each."""
+    """A live map. Keys and values are bytes of the exact sizes; per-CPU values are one for each CPU, padded to 8."""
 
     @property
     def spec(self) -> MapSpec:

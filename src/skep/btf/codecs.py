@@ -167,6 +167,9 @@ class BoolCodec(Codec):
     def write(self, buffer: bytearray, offset: int, value: Any) -> None:
         self._whole.write(buffer, offset, int(value) if isinstance(value, bool) else value)
 
+    def mask(self) -> bytes:
+        return self._whole.mask()
+
 
 class EnumCodec(Codec):
     """Enumerators by name; other values as numbers."""

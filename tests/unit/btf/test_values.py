@@ -296,3 +296,13 @@ def test_kernel_structs_survive_any_bytes(vmlinux: Btf) -> None:
             assert each.decode(each.encode(value)) == value
             checked += 1
     assert checked > 100
+
+
+def test_a_bool_of_one_bit_owns_one_bit() -> None:
+    types = Btf(
+        [Void(), Int("_Bool", 1, 8, boolean=True), Int("u8", 1, 8)]
+        + [Struct("s", 1, (Member("flag", 1, 0, 1), Member("rest", 2, 1, 7)))]
+    )
+    assert codec(types, 3).mask() == b"\xff"
+    only = Btf([Void(), Int("_Bool", 1, 8, boolean=True), Struct("s", 1, (Member("flag", 1, 0, 1),))])
+    assert codec(only, 2).mask() == b"\x01"
