@@ -215,6 +215,7 @@ def stack_violation(world: World) -> Violation | None:
             if notes.visited[slot]:
                 callees.setdefault(flow.subprogram_at(slot).start, set()).add(target)
     # By chain length: for each function the most stack that may be in use when it is entered.
+    private = _has_private_stacks(world)
     catcher = set() if world.exception_callback is None else {world.exception_callback}
     above: dict[int, int] = dict.fromkeys({0, *world.global_calls, *catcher}, 0)
     for length in range(1, MAX_CALL_FRAMES + 2):
@@ -223,7 +224,8 @@ def stack_violation(world: World) -> Violation | None:
             return Violation(Rule.CALL_DEPTH, None, said, None, {"frames": length}, min(above))
         deeper: dict[int, int] = {}
         for start, used in above.items():
-            depth = used + -(-notes.depth.get(start, 0) // 16) * 16
+            own = -(-notes.depth.get(start, 0) // 16) * 16
+            depth = used if private and _PRIVATE_MIN <= own <= MAX_STACK else used + own
             violation = _too_deep(world, start, used, depth, length)
             if violation is not None:
                 return violation
@@ -231,6 +233,26 @@ def stack_violation(world: World) -> Violation | None:
                 deeper[target] = max(deeper.get(target, 0), depth)
         above = deeper
     return None
+
+
+_PRIVATE = frozenset({ProgType.KPROBE, ProgType.TRACEPOINT, ProgType.PERF_EVENT, ProgType.RAW_TRACEPOINT})
+_PRIVATE_KERNEL = (6, 13)
+_PRIVATE_MIN = 64  # BPF_PRIV_STACK_MIN_SIZE
+_TAIL_CALL = 12
+
+
+def _has_private_stacks(world: World) -> bool:
+    """Whether functions with big stacks get memory of their own for them (kernel: bpf_enable_priv_stack)."""
+    linked = world.linked
+    if linked.target.kernel_version[:2] < _PRIVATE_KERNEL:
+        return False
+    if any(
+        insn is not None and insn.opcode == op.JMP | op.CALL and insn.src == op.CALL_HELPER and insn.imm == _TAIL_CALL
+        for insn in world.insns
+    ):
+        return False
+    tracing = linked.prog_type is ProgType.TRACING and linked.attach_type is not AttachType.TRACE_ITER
+    return tracing or linked.prog_type in _PRIVATE
 
 
 def _too_deep(world: World, start: int, used: int, depth: int, length: int) -> Violation | None:
