@@ -15,10 +15,6 @@ from skep.engine import Engine
 from skep.errors import InputError, UsageError
 from skep.frontend import compile_c
 from skep.kernel import host
-from skep.kernel.btf_file import read_btf_file
-from skep.kernel.engine import KernelEngine
-from skep.kernel.target import kernel_target
-from skep.kernel.target_file import pack_target, unpack_target
 from skep.model.objects import ExternKind, ObjectSpec
 from skep.model.target import Target
 from skep.objfile import read_object
@@ -169,9 +165,13 @@ def default_target(spec: ObjectSpec, engine: str = "vm") -> Target:
     wants_btf = bool(has_core or kinds & {ExternKind.KSYM, ExternKind.KFUNC})
     wants_kconfig, wants_kallsyms = ExternKind.KCONFIG in kinds, bool(kinds & {ExternKind.KSYM, ExternKind.KCONFIG})
     if engine == "kernel":
+        from skep.kernel.target import kernel_target
+
         return kernel_target(btf=wants_btf, kconfig=wants_kconfig, kallsyms=wants_kallsyms)
     target = vm_target()
     if wants_btf or wants_kconfig or wants_kallsyms:
+        from skep.kernel.target import kernel_target
+
         known = kernel_target(btf=wants_btf, kconfig=wants_kconfig, kallsyms=wants_kallsyms)
         target = replace(
             target, btf=known.btf, module_btf=known.module_btf, kconfig=known.kconfig, kallsyms=known.kallsyms
@@ -185,6 +185,8 @@ def target_with_types(target: Target, path: str | os.PathLike[str]) -> Target:
     Raises:
         InputError: no such file, or it has no types.
     """
+    from skep.kernel.btf_file import read_btf_file
+
     return replace(target, btf=read_btf_file(path), module_btf={})
 
 
@@ -194,6 +196,8 @@ def save_target(path: str | os.PathLike[str]) -> None:
     Raises:
         InputError: this kernel has no types.
     """
+    from skep.kernel.target_file import pack_target
+
     data = pack_target()
     temporary = Path(f"{os.fspath(path)}.{os.getpid()}.part")
     try:
@@ -213,6 +217,8 @@ def read_target(path: str | os.PathLike[str]) -> Target:
         data = Path(path).read_bytes()
     except OSError as error:
         raise InputError(Diagnostic("B0003", f"cannot read '{os.fspath(path)}': {error.strerror}")) from None
+    from skep.kernel.target_file import unpack_target
+
     return unpack_target(data, os.fspath(path))
 
 
@@ -224,6 +230,8 @@ def make_engine(name: str, spec: ObjectSpec, target: Target | None = None) -> En
     """
     _check_engine_name(name)
     if name == "kernel":
+        from skep.kernel.engine import KernelEngine
+
         return KernelEngine(target or default_target(spec, "kernel"))
     return VmEngine(target or default_target(spec), interpret=name == "interpreter", redirector=_redirect_queue)
 

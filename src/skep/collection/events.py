@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
@@ -26,6 +25,8 @@ from skep.engine import FixedRecords, MapHandle, RecordSource
 from skep.errors import UnsupportedError
 
 if TYPE_CHECKING:
+    import asyncio
+
     import numpy as np
 
 _TURN_S = 0.2  # how long a wait takes at most before stop() is noticed
@@ -97,6 +98,8 @@ class Events:
             yield from self.ready()
 
     async def __aiter__(self) -> AsyncIterator[Any]:
+        import asyncio  # who listens with plain `for` does not pay for it
+
         loop = asyncio.get_running_loop()
         number = self._source.fileno()
         while not self._is_stopped:
