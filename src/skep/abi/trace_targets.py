@@ -1,7 +1,7 @@
 """What BTF does not say about the arguments of tracepoints and iterators: which may be NULL, which are trusted.
 
 Facts of Linux 6.18 (raw_tp_null_args in kernel/bpf/btf.c; the ``ctx_arg_info`` of each iterator's registration), as the
-kernel shows them when it loads a program that reads the argument (tests/differential/abi/test_trace_targets.py).
+kernel shows them when it loads a program that reads the argument (tests/differential/abi/test_kfunc_availability.py).
 """
 
 from __future__ import annotations

@@ -197,6 +197,8 @@ def kfunc_proto(linked: LinkedProgram, name: str) -> KfuncProto | str:
     function = btf[found] if btf is not None and found is not None else None
     if btf is None or not isinstance(function, t.Func):
         return "unknown"
+    if not _is_offered(btf, found):
+        return "unknown"
     row = find_kfunc(name)
     if row is None:
         return "not listed"
@@ -213,6 +215,12 @@ def kfunc_proto(linked: LinkedProgram, name: str) -> KfuncProto | str:
     pointer = btf[returns]
     pointee = btf.strip(pointer.type) if isinstance(pointer, t.Ptr) else None
     return KfuncProto(row, btf, tuple(params), returns, pointee)
+
+
+def _is_offered(btf: t.Btf, function: int | None) -> bool:
+    """Whether the kernel marks the function as one for programs; kernels before 6.10 mark none."""
+    tags = btf.find_all("bpf_kfunc", t.DeclTag)
+    return not tags or any(tag.type == function for each in tags if isinstance(tag := btf[each], t.DeclTag))
 
 
 def _sized(param: KfuncParam, constant: bool) -> KfuncParam:
