@@ -92,11 +92,6 @@ def _nothing_there(need: ValidAccess, pointer: Pointer, state: MachineState, wor
     return _no_memory(need, pointer.name)
 
 
-def _not_yet(need: ValidAccess, pointer: Pointer, state: MachineState, world: World) -> Violation | None:
-    feature = f"access to the memory of a {pointer.name}"
-    return Violation(Rule.UNSUPPORTED, need, feature, need.reg, {"feature": feature, "instead": ""})
-
-
 def _context(need: ValidAccess, pointer: Pointer, state: MachineState, world: World) -> Violation | None:
     if isinstance(world.typed, TypedContext):
         return objects.typed_context(need, pointer, world.typed, state, world)
@@ -189,7 +184,7 @@ _BY_KIND: dict[Kind, Callable[[ValidAccess, Pointer, MachineState, World], Viola
     Kind.PACKET_END: _nothing_there,
     Kind.MAP_VALUE: _map_value,
     Kind.MAP_KEY: _map_key,
-    Kind.MAP: _not_yet,
+    Kind.MAP: objects.map_access,
     Kind.MEMORY: _memory,
     Kind.RECORD: _memory,
     Kind.FUNC: _nothing_there,

@@ -101,6 +101,31 @@ def _place(btf: t.Btf, type_id: int, path: str) -> tuple[int, int] | None:
         return None
 
 
+def map_access(need: ValidAccess, pointer: Pointer, state: MachineState, world: World) -> Violation | None:
+    """The kernel's own structure of a map may be read (kernel: check_ptr_to_map_access)."""
+    assert pointer.map is not None
+    reg, offset, spec = need.reg, pointer.off + need.offset, pointer.map
+    found = world.map_object(spec)
+    values: dict[str, object] = {"struct": spec.type.name.lower(), "offset": offset, "size": need.size}
+    if found is None:
+        said = f"map_ptr access not supported for map type {int(spec.type)}"
+        return Violation(Rule.OBJECT_ACCESS, need, said, reg, {**values, "reason": said})
+    values["struct"] = found.name
+    if not world.linked.target.privileged:
+        said = f"'struct {found.name}' access is allowed only to CAP_PERFMON and CAP_SYS_ADMIN"
+        return Violation(Rule.OBJECT_LICENSE, need, said, reg, values)
+    if offset < 0:
+        said = f"R{reg} is {found.name} invalid negative access: off={offset}"
+        return Violation(Rule.OBJECT_OFFSET, need, said, reg, values)
+    if need.use not in _READS:
+        said = f"only read from {found.name} is supported"
+        return Violation(Rule.OBJECT_READ_ONLY, need, said, reg, values)
+    member = world.member(found, offset, need.size)
+    if isinstance(member, str):
+        return Violation(Rule.OBJECT_ACCESS, need, member, reg, {**values, "reason": member})
+    return None
+
+
 def typed_context(
     need: ValidAccess, pointer: Pointer, context: TypedContext, state: MachineState, world: World
 ) -> Violation | None:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from skep.abi.contexts import Context, ContextField, context_for
 from skep.abi.helpers import HELPERS, signature_for
 from skep.abi.kfuncs import KfuncFlag
+from skep.abi.map_objects import MAP_STRUCTS
 from skep.abi.signatures import Signature
-from skep.btf.types import Btf, Datasec, Func, FuncProto, Int, Var
+from skep.btf.types import Btf, Datasec, Func, FuncProto, Int, Struct, Var
 from skep.isa import opcodes as op
 from skep.isa.instruction import Instruction, slots
 from skep.model.maps import MapSpec
@@ -203,6 +204,12 @@ class World:
         if key not in self._members:
             self._members[key] = walk(source.btf, source.type, offset, size)
         return self._members[key]
+
+    def map_object(self, spec: MapSpec) -> Object | None:
+        """The kernel's own structure of a map."""
+        kernel, name = self.linked.target.btf, MAP_STRUCTS.get(spec.type)
+        found = kernel.find(name, Struct) if kernel is not None and name is not None else None
+        return None if kernel is None or found is None else Object(kernel, found)
 
     def kfunc(self, name: str) -> KfuncProto | str:
         """A kernel function by name; or why it cannot be called."""

@@ -37,6 +37,7 @@ REGIONS: dict[Kind, Region] = {
     Kind.XDP_SOCK: Region.KERNEL,
     Kind.FLOW_KEYS: Region.KERNEL,
     Kind.BTF: Region.KERNEL,
+    Kind.MAP: Region.KERNEL,
     Kind.PROBED: Region.KERNEL,
     Kind.BUFFER: Region.KERNEL,
 }
@@ -104,6 +105,8 @@ def load(insn: Instruction, slot: int, world: World) -> Full:
         value: Value
         if kind is Kind.STACK:
             value = stack.read(state.frames[pointer.frame], pointer, offset, size, world)
+        elif kind is Kind.MAP:
+            value = objects.of_map(pointer, offset, size, world)
         elif kind is Kind.BTF:
             value = objects.loaded(pointer, offset, size, state, world)
         elif kind is Kind.CTX and isinstance(typed, TypedContext):

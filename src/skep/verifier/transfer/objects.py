@@ -28,6 +28,18 @@ def loaded(pointer: Pointer, offset: int, size: int, state: MachineState, world:
     return unknown()
 
 
+def of_map(pointer: Pointer, offset: int, size: int, world: World) -> Value:
+    """The value of ``size`` bytes of the kernel's own structure of a map."""
+    assert pointer.map is not None
+    source = world.map_object(pointer.map)
+    assert source is not None
+    found = world.member(source, pointer.off + offset, size)
+    assert not isinstance(found, str)
+    if found.what is What.OBJECT:
+        return of_object(Object(source.btf, found.type, found.trust), world)
+    return Pointer(Kind.PROBED, readonly=True) if found.what is What.MEMORY else unknown()
+
+
 def of_object(found: Object, world: World, *, nullable: bool = False, ref: int = 0) -> Pointer:
     """A pointer to an object."""
     return Pointer(Kind.BTF, id=world.next_id() if nullable else 0, nullable=nullable, ref=ref, object=found)
