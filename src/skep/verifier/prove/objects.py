@@ -107,6 +107,9 @@ def map_access(need: ValidAccess, pointer: Pointer, state: MachineState, world: 
     reg, offset, spec = need.reg, pointer.off + need.offset, pointer.map
     found = world.map_object(spec)
     values: dict[str, object] = {"struct": spec.type.name.lower(), "offset": offset, "size": need.size}
+    if world.linked.target.btf is None:
+        feature = "access to the memory of a map, where the types of the target's kernel are not known"
+        return Violation(Rule.UNSUPPORTED, need, feature, reg, {"feature": feature, "instead": ""})
     if found is None:
         said = f"map_ptr access not supported for map type {int(spec.type)}"
         return Violation(Rule.OBJECT_ACCESS, need, said, reg, {**values, "reason": said})

@@ -202,6 +202,9 @@ def typed_context(linked: LinkedProgram) -> TypedContext | str | None:
     """The context of a program whose type takes it from BTF; None: another type; a text: why there is none."""
     if linked.prog_type not in _TYPED:
         return None
+    if linked.target.btf is None:
+        kind = linked.prog_type.name.lower()
+        return f"unsupported: {kind} programs, where the types of the target's kernel are not known"
     if linked.prog_type is ProgType.STRUCT_OPS:
         return _table_entry(linked)
     attach = linked.attach_type

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from skep.abi.prog_types import AttachType, ProgType
+from skep.isa.instruction import MapRef
 from skep.model.programs import Outcome, Region
+from skep.model.target import Target
 from skep.verifier import judge
 from skep.verifier.state.objects import Trust, What, same_or_nested, walk
 from tests.unit.verifier.core.kernel_types import KERNEL, TASK, check, typed
@@ -209,6 +211,21 @@ def test_kernel_variables() -> None:
     assert "access percpu memory" in said(check("r1 = 0 ll\nr0 = *(u32 *)(r1 +0)" + END, ksyms=("runs",)))
     assert check("r1 = 0 ll\ncall 154\nr0 = *(u32 *)(r0 +0)" + END, ksyms=("runs",)).outcome is Outcome.ACCEPTED
     assert "not found in kernel's BTF" in said(check("r1 = 0 ll" + END, ksyms=("nothing",)))
+
+
+def test_maps_are_structures_of_the_kernel() -> None:
+    refs = {"refs": {0: MapRef("hits")}}
+    load = "r1 = 0 ll\nr0 = *(u32 *)(r1 +{})" + END
+    assert check(load.format(0), **refs).outcome is Outcome.ACCEPTED
+    assert "access beyond struct bpf_htab" in said(check(load.format(8), **refs))
+    write = "r1 = 0 ll\n*(u32 *)(r1 +0) = 1" + END
+    assert "only read from bpf_htab is supported" in said(check(write, **refs))
+    events = check("r1 = 0 ll\nr0 = *(u32 *)(r1 +0)" + END, refs={0: MapRef("events")})
+    assert "map_ptr access not supported for map type 27" in said(events)
+
+
+def test_without_the_kernels_types_nothing_is_judged() -> None:
+    assert check("r0 = 0\nexit", target=Target("vm", (6, 18, 0))).outcome is Outcome.UNSUPPORTED
 
 
 def test_the_current_task_is_trusted() -> None:
