@@ -84,6 +84,9 @@ _TRACING_MAY_SLEEP = frozenset(
 )
 
 
+_GPL_ONLY = {ProgType.STRUCT_OPS: "struct ops", ProgType.LSM: "LSM"}
+
+
 def check_program(world: World) -> Violation | None:
     """Rules about the program as a whole (kernel: check_attach_btf_id)."""
     linked = world.linked
@@ -99,8 +102,8 @@ def check_program(world: World) -> Violation | None:
         said = world.typed
         if said.startswith("unsupported"):
             return _unsupported(said.partition(": ")[2])
-    elif linked.prog_type is ProgType.STRUCT_OPS and not linked.is_gpl_compatible:
-        said = "struct ops programs must have a GPL compatible license"
+    elif linked.prog_type in _GPL_ONLY and not linked.is_gpl_compatible:
+        said = f"{_GPL_ONLY[linked.prog_type]} programs must have a GPL compatible license"
     elif not linked.is_gpl_compatible and any(_is_kfunc_call(insn) for insn in world.insns):
         said = "cannot call kernel function from non-GPL compatible program"
     elif isinstance(exception_callback(linked), str):

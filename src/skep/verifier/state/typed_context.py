@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from skep.abi.attach_rules import refused
 from skep.abi.prog_types import AttachType, ProgType
 from skep.abi.struct_ops import STRUCT_OPS
 from skep.abi.trace_targets import ITERATORS, NULLABLE_ARGUMENTS, IteratorArgument
@@ -224,7 +225,8 @@ def typed_context(linked: LinkedProgram) -> TypedContext | str | None:
     proto = btf[function.type] if isinstance(function, t.Func) else None
     if not isinstance(proto, t.FuncProto):
         return f"the kernel has no function '{full}' to attach to"
-    return TypedContext(btf, name, linked.prog_type, attach, proto)
+    reason = refused(linked.prog_type, attach, name, sleepable=linked.sleepable)
+    return reason or TypedContext(btf, name, linked.prog_type, attach, proto)
 
 
 def _tracepoint(btf: Btf, name: str, full: str, linked: LinkedProgram) -> TypedContext | str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from skep.abi.attach_rules import refused
 from skep.abi.prog_types import AttachType, ProgType
 from skep.isa.instruction import MapRef
 from skep.model.programs import Outcome, Region
@@ -222,6 +223,28 @@ def test_maps_are_structures_of_the_kernel() -> None:
     assert "only read from bpf_htab is supported" in said(check(write, **refs))
     events = check("r1 = 0 ll\nr0 = *(u32 *)(r1 +0)" + END, refs={0: MapRef("events")})
     assert "map_ptr access not supported for map type 27" in said(events)
+
+
+@pytest.mark.parametrize(
+    ("prog_type", "attach_type", "name", "sleepable", "reason"),
+    [
+        (ProgType.TRACING, AttachType.TRACE_FENTRY, "vfs_read", False, None),
+        (ProgType.TRACING, AttachType.TRACE_FENTRY, "__x64_sys_read", True, None),
+        (ProgType.TRACING, AttachType.TRACE_FENTRY, "vfs_read", True, "unsupported: sleepable"),
+        (ProgType.TRACING, AttachType.TRACE_FENTRY, "migrate_disable", False, "is rejected"),
+        (ProgType.TRACING, AttachType.TRACE_FEXIT, "do_exit", False, "__noreturn"),
+        (ProgType.TRACING, AttachType.MODIFY_RETURN, "security_file_open", False, None),
+        (ProgType.TRACING, AttachType.MODIFY_RETURN, "vfs_read", False, "unsupported: fmod_ret"),
+        (ProgType.LSM, AttachType.LSM_MAC, "file_open", True, None),
+        (ProgType.LSM, AttachType.LSM_MAC, "task_free", True, "is not sleepable"),
+        (ProgType.LSM, AttachType.LSM_MAC, "ismaclabel", False, "disabled hook"),
+    ],
+)
+def test_attach_rules(
+    prog_type: ProgType, attach_type: AttachType, name: str, sleepable: bool, reason: str | None
+) -> None:
+    found = refused(prog_type, attach_type, name, sleepable=sleepable)
+    assert found is None if reason is None else found is not None and reason in found
 
 
 def test_without_the_kernels_types_nothing_is_judged() -> None:
