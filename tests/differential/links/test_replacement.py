@@ -98,6 +98,9 @@ HOOKS = {
 @pytest.mark.parametrize("kind", HOOKS)
 def test_no_packet_is_seen_by_neither(load: Load, network: Network, kind: str) -> None:  # noqa: F811
     prefix, hook = HOOKS[kind]
+    if prefix == "xdp" and os.environ.get("SKEP_SLOW"):
+        # Seen twice on 6.12: "Oops: int3" in bpf_dispatcher_xdp_func, which the kernel patches while packets run in it.
+        pytest.skip("QEMU's emulation does not survive the live patching of the XDP dispatcher: the guest panics")
     names = (f"{prefix}_one", f"{prefix}_two")
     live = load(SOURCE, programs=names)
     programs = [live.programs[name] for name in names]
