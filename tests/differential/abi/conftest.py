@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import struct
 import subprocess
@@ -15,6 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from skep.abi.prog_types import AttachType, ProgType
+from skep.kernel.bpf.programs import is_allowed
 
 BPF_F_SLEEPABLE = 1 << 4
 #: Types that want an expected_attach_type, and one that they accept.
@@ -97,7 +97,7 @@ class Kernel:
 @pytest.fixture(scope="session")
 def kernel() -> Kernel:
     """The running kernel, where it lets us load programs."""
-    if sys.platform != "linux" or os.geteuid() != 0:
+    if not is_allowed():
         pytest.skip("needs Linux and root: programs are loaded into the kernel")
     if sys.byteorder != "little" or platform.machine() not in ("x86_64", "aarch64"):
         pytest.skip("the probe is written for little-endian x86-64 and arm64")
