@@ -157,7 +157,7 @@ def default_target(spec: ObjectSpec, engine: str = "vm") -> Target:
     relocations are resolved against this kernel, so that the same object gives the same program on both engines.
 
     Raises:
-        UsageError: U0101 there is no such engine.
+        UsageError: U0110 there is no such engine.
     """
     _check_engine_name(engine)
     kinds = {extern.kind for extern in spec.externs.values()}
@@ -216,7 +216,7 @@ def read_target(path: str | os.PathLike[str]) -> Target:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise InputError(Diagnostic("B0003", f"cannot read '{os.fspath(path)}': {error.strerror}")) from None
+        raise InputError(Diagnostic("B0004", f"cannot read '{os.fspath(path)}': {error.strerror}")) from None
     from skep.kernel.target_file import unpack_target
 
     return unpack_target(data, os.fspath(path))
@@ -226,7 +226,7 @@ def make_engine(name: str, spec: ObjectSpec, target: Target | None = None) -> En
     """An engine by name, with a Target that knows what this object asks for.
 
     Raises:
-        UsageError: U0101 there is no such engine.
+        UsageError: U0110 there is no such engine.
     """
     _check_engine_name(name)
     if name == "kernel":
@@ -245,7 +245,7 @@ def _redirect_queue(ifindex: int, queue: int, socket: int, generic: bool) -> Red
 
 def _check_engine_name(name: str) -> None:
     if name not in ENGINES:
-        raise UsageError(Diagnostic("U0101", f"there is no engine '{name}'", help=f"engines: {', '.join(ENGINES)}"))
+        raise UsageError(Diagnostic("U0110", f"there is no engine '{name}'", help=f"engines: {', '.join(ENGINES)}"))
 
 
 def _stem(name: str) -> str:

@@ -55,7 +55,7 @@ def verify(
     With --engine kernel the running Linux judges (nothing is attached or kept); where it rejects, skep explains.
     """
     if engine == "kernel" and target_file is not None:
-        raise UsageError(Diagnostic("U0310", "--target needs skep's own verifier", help="leave out --engine kernel"))
+        raise UsageError(Diagnostic("U0331", "--target needs skep's own verifier", help="leave out --engine kernel"))
     spec = with_type(open_object(file), names, prog_type)
     print_notes(spec, as_json=as_json)
     target = read_target(target_file) if target_file is not None else chosen_target(spec, engine, btf_file)

@@ -71,7 +71,7 @@ class Link:
         if isinstance(handle, LiveSource):
             return handle.run_live(progress, duration=duration, packets=packets, passed=passed)
         if not isinstance(handle, PacketSource):
-            raise UsageError(Diagnostic("U0202", f"{self.hook} runs by itself", help="only captures are run"))
+            raise UsageError(Diagnostic("U0212", f"{self.hook} runs by itself", help="only captures are run"))
         if duration is not None or packets is not None:
             raise UsageError(Diagnostic("U0208", "a capture has no such limit", help="limit the packets that pass"))
         return handle.run(progress) if passed is None else handle.run(progress, passed)

@@ -41,7 +41,7 @@ class Variable:
         if self.spec.constant:
             raise UsageError(
                 Diagnostic(
-                    "U0201",
+                    "U0211",
                     f"'{self.name}' is a constant: it cannot change once the program is loaded",
                     why=("the verifier and the JIT have used its value already",),
                     help=f"set it before loading: skep.load(spec, variables={{'{self.name}': {value!r}}})",

@@ -131,7 +131,7 @@ class VmProgram:
     def _check_open(self) -> None:
         if self._closed:
             what = f"program '{self.name}' is closed"
-            raise ClosedError(Diagnostic("E0201", what, help="use it before the object is closed"))
+            raise ClosedError(Diagnostic("E0209", what, help="use it before the object is closed"))
 
     def entry(self) -> int:
         """Address of the program itself, valid while the program is open."""

@@ -300,8 +300,12 @@ def test_kernel_structs_survive_any_bytes(vmlinux: Btf) -> None:
 
 def test_a_bool_of_one_bit_owns_one_bit() -> None:
     types = Btf(
-        [Void(), Int("_Bool", 1, 8, boolean=True), Int("u8", 1, 8)]
-        + [Struct("s", 1, (Member("flag", 1, 0, 1), Member("rest", 2, 1, 7)))]
+        [
+            Void(),
+            Int("_Bool", 1, 8, boolean=True),
+            Int("u8", 1, 8),
+            Struct("s", 1, (Member("flag", 1, 0, 1), Member("rest", 2, 1, 7))),
+        ]
     )
     assert codec(types, 3).mask() == b"\xff"
     only = Btf([Void(), Int("_Bool", 1, 8, boolean=True), Struct("s", 1, (Member("flag", 1, 0, 1),))])
