@@ -188,8 +188,8 @@ def test_kernel_probes_work_or_say_that_the_kernel_has_none(traced: Callable[...
         assert source_type("kprobe") is None
         return
     with live.programs[name].attach():
-        with pytest.raises(FileNotFoundError):
-            os.unlink("/nowhere-at-all", dir_fd=os.open("/", os.O_RDONLY))
+        with pytest.raises(OSError, match="nowhere-at-all"):  # not there; or, in a guest, the root is read-only
+            os.unlink("/nowhere-at-all")
         assert hits(live) >= (0 if name == "kernel_many" else 1)
 
 
