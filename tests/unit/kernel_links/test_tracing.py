@@ -187,10 +187,16 @@ def test_kernel_probes_work_or_say_that_the_kernel_has_none(traced: Callable[...
             live.programs[name].attach()
         assert source_type("kprobe") is None
         return
-    with live.programs[name].attach():
-        with pytest.raises(OSError, match="nowhere-at-all"):  # not there; or, in a guest, the root is read-only
-            os.unlink("/nowhere-at-all")
-        assert hits(live) >= (0 if name == "kernel_many" else 1)
+    root = os.open(
+        "/", os.O_RDONLY
+    )  # with a directory's descriptor it is unlinkat(2), which the program is attached to
+    try:
+        with live.programs[name].attach():
+            with pytest.raises(OSError, match="nowhere-at-all"):  # not there; or, in a guest, the root is read-only
+                os.unlink("nowhere-at-all", dir_fd=root)
+            assert hits(live) >= (0 if name == "kernel_many" else 1)
+    finally:
+        os.close(root)
 
 
 def test_samples_of_this_process(traced: Callable[..., skep.Object]) -> None:
