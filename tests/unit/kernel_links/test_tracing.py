@@ -187,9 +187,8 @@ def test_kernel_probes_work_or_say_that_the_kernel_has_none(traced: Callable[...
             live.programs[name].attach()
         assert source_type("kprobe") is None
         return
-    root = os.open(
-        "/", os.O_RDONLY
-    )  # with a directory's descriptor it is unlinkat(2), which the program is attached to
+    # Given a directory's descriptor, Python calls unlinkat(2): what the program is attached to.
+    root = os.open("/", os.O_RDONLY)
     try:
         with live.programs[name].attach():
             with pytest.raises(OSError, match="nowhere-at-all"):  # not there; or, in a guest, the root is read-only
