@@ -15,7 +15,6 @@ from skep.model.programs import CallFact
 E2BIG, EINVAL = 7, 22
 MAX_LOOPS = 8 << 20  # BPF_MAX_LOOPS, include/linux/bpf.h
 
-_C_TYPES = {"run": "ptr", "ctx": "ptr", "map": "ptr"}
 _SPEC_FIELDS = {"key_size": "key_size", "value_size": "value_size", "max_entries": "max_entries", "map_flags": "flags"}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +16,11 @@ from skep.kernel.bpf.attr import MapInfo
 from skep.kernel.bpf.call import BpfCallError
 from skep.kernel.bpf.objects import Kind
 from skep.kernel.fd import Fd
+from skep.kernel.inspect.ids import open_all, open_by_id, row_end
 from skep.kernel.inspect.owners import Owner, memlock_of
 from skep.kernel.maps.handle import KernelMap
 from skep.kernel.maps.kinds import handle_for
 from skep.kernel.prepare import read_types_by_id
-from skep.kernel.refusals import not_permitted
 from skep.model.maps import MapSpec
 
 
@@ -53,13 +52,7 @@ class MapFacts:
             "bytes_memlock": self.bytes_memlock,
             "frozen": int(self.frozen),
         }
-        if self.btf_id:
-            row["btf_id"] = self.btf_id
-        if pinned:
-            row["pinned"] = pinned
-        if owners:
-            row["pids"] = [{"pid": owner.pid, "comm": owner.comm} for owner in owners]
-        return row
+        return row | row_end(self.btf_id, pinned, owners)
 
 
 def open_map(number: int) -> Fd:
@@ -68,25 +61,13 @@ def open_map(number: int) -> Fd:
     Raises:
         EngineError: E0241 there is none, or we may not open it.
     """
-    try:
-        return objects.open_id(Kind.MAP, number)
-    except BpfCallError as error:
-        if error.number == errno.EPERM:
-            raise EngineError(not_permitted(f"map {number} cannot be opened", None, administer=True)) from None
-        raise EngineError(
-            Diagnostic("E0241", f"there is no map with id {number}: {error.reason}", help="skep map show lists all")
-        ) from None
+    return open_by_id(Kind.MAP, number)
 
 
 def list_maps() -> Iterator[tuple[Fd, MapFacts]]:
     """Every map; its descriptor is closed after each step."""
-    for number in objects.ids(Kind.MAP):
-        try:
-            fd = objects.open_id(Kind.MAP, number)
-        except BpfCallError:
-            continue  # gone meanwhile
-        with fd:
-            yield fd, read_facts(fd)
+    for fd in open_all(Kind.MAP):
+        yield fd, read_facts(fd)
 
 
 def read_facts(fd: Fd) -> MapFacts:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,9 +26,9 @@ from skep.kernel.bpf.attr import ProgInfo
 from skep.kernel.bpf.call import BpfCallError, address, data_buffer
 from skep.kernel.bpf.objects import Kind
 from skep.kernel.fd import Fd
+from skep.kernel.inspect.ids import open_all, open_by_id, row_end
 from skep.kernel.inspect.owners import Owner, memlock_of
 from skep.kernel.prepare import read_types_by_id
-from skep.kernel.refusals import not_permitted
 
 _NAME_LIMIT: Final = 15
 _COLUMN_BITS: Final = 10
@@ -77,13 +76,7 @@ class ProgramFacts:
         row["bytes_memlock"] = self.bytes_memlock
         if self.map_ids:
             row["map_ids"] = list(self.map_ids)
-        if self.btf_id:
-            row["btf_id"] = self.btf_id
-        if pinned:
-            row["pinned"] = pinned
-        if owners:
-            row["pids"] = [{"pid": owner.pid, "comm": owner.comm} for owner in owners]
-        return row
+        return row | row_end(self.btf_id, pinned, owners)
 
 
 def open_program(number: int) -> Fd:
@@ -92,27 +85,13 @@ def open_program(number: int) -> Fd:
     Raises:
         EngineError: E0241 there is none, or we may not open it.
     """
-    try:
-        return objects.open_id(Kind.PROGRAM, number)
-    except BpfCallError as error:
-        if error.number == errno.EPERM:
-            raise EngineError(not_permitted(f"program {number} cannot be opened", None, administer=True)) from None
-        raise EngineError(
-            Diagnostic(
-                "E0241", f"there is no program with id {number}: {error.reason}", help="skep prog show lists all"
-            )
-        ) from None
+    return open_by_id(Kind.PROGRAM, number)
 
 
 def list_programs() -> Iterator[tuple[Fd, ProgramFacts]]:
     """Every loaded program; its descriptor is closed after each step."""
-    for number in objects.ids(Kind.PROGRAM):
-        try:
-            fd = objects.open_id(Kind.PROGRAM, number)
-        except BpfCallError:
-            continue  # gone meanwhile
-        with fd:
-            yield fd, read_facts(fd)
+    for fd in open_all(Kind.PROGRAM):
+        yield fd, read_facts(fd)
 
 
 def read_facts(fd: Fd) -> ProgramFacts:

@@ -21,7 +21,6 @@ LOOP = 181
 MAX_DEPTH = 3
 TYPES = (ProgType.XDP,) * 5 + (ProgType.SCHED_CLS,) * 4 + (ProgType.SOCKET_FILTER,)
 RDONLY_PROG = 1 << 7
-_KEPT = (6, 7, 8, 9)
 
 
 @dataclass(frozen=True, slots=True)

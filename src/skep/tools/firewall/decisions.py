@@ -61,7 +61,6 @@ class Decision:
 
 
 _REASON_NAMES = tuple(REASONS)
-_MAPPED = bytes(10) + b"\xff\xff"
 
 
 def _address(raw: bytes, family: int) -> str:
