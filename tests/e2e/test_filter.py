@@ -168,7 +168,7 @@ def test_the_translation_is_shown(skep_cli: Run) -> None:
     [
         (("tcp port 443 and nto host 10.0.0.1", "-d"), "H0402", 1),
         (("tcp",), "U0501", 2),
-        (("tcp", "-d", "--out", "x"), "U0322", 2),
+        (("tcp", "-d", "--out", "x"), "U0342", 2),
         (("tcp", "--pcap", "nosuch.pcap"), "H0101", 2),
         (("--read-ddd", "nosuch", "-d"), "U0003", 2),
         (("tcp", "--read-ddd", "-", "-d"), "U0502", 2),

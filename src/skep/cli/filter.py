@@ -57,7 +57,7 @@ def filter(
     With --pcap the packets of a capture; -d and --ebpf show the program instead.
     """
     if out is not None and (pcap is None or d or ebpf):
-        raise UsageError(Diagnostic("U0322", "--out needs --pcap, and no listing", help="packets come from a capture"))
+        raise UsageError(Diagnostic("U0342", "--out needs --pcap, and no listing", help="packets come from a capture"))
     if pcap is None and not d and not ebpf:
         help = "--pcap IN filters a capture, -d lists the program"
         raise UsageError(Diagnostic("U0501", "say what to do with the filter", help=help))

@@ -45,7 +45,7 @@ class LiveOptions:
         """The hook that these options describe.
 
         Raises:
-            UsageError: U0330: options that do not go together.
+            UsageError: U0350: options that do not go together.
         """
         if self.iface is not None and self.tap is not None:
             raise _conflict("--iface and --tap are two places", "give one; --peer names the other side of --tap")
@@ -70,7 +70,7 @@ class LiveOptions:
 
 
 def _conflict(what: str, advice: str) -> UsageError:
-    return UsageError(Diagnostic("U0330", what, help=advice))
+    return UsageError(Diagnostic("U0350", what, help=advice))
 
 
 def live_options(function: F) -> F:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import click
 
 from skep.abi.names import find_map_type
+from skep.cli.loaded import print_loaded
 from skep.cli.output import json_option, json_value, print_json
 from skep.cli.prog import listing_errors, one_path, words_argument
 from skep.cli.selectors import matching, number, options, select_map
@@ -57,17 +57,7 @@ def show(words: tuple[str, ...], bpffs: bool, as_json: bool) -> None:
     else:
         with listing_errors("maps"):
             found = [facts for _, facts in list_maps()]
-    own = os.getpid()
-    rows = []
-    for facts in found:
-        holders = tuple(owner for owner in owners.get(facts.id, ()) if owner.pid != own)
-        rows.append((facts, holders, pinned.get((Kind.MAP, facts.id), [])))
-    if as_json:
-        made = [facts.to_json(holders, paths) for facts, holders, paths in rows]
-        print_json(made[0] if words and len(made) == 1 else made)
-        return
-    for facts, holders, paths in rows:
-        click.echo("\n".join(map_lines(facts, holders, paths)))
+    print_loaded(Kind.MAP, found, owners, pinned, map_lines, one_if_single=bool(words), as_json=as_json)
 
 
 map_.add_command(show, "list")

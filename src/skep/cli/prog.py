@@ -13,6 +13,7 @@ import click
 
 from skep.abi.contexts import CONTEXTS
 from skep.abi.prog_types import ProgType
+from skep.cli.loaded import print_loaded
 from skep.cli.output import json_option, print_json
 from skep.cli.selectors import Selected, matching, number, options, select_program
 from skep.diagnostics import Diagnostic
@@ -66,17 +67,7 @@ def show(words: tuple[str, ...], bpffs: bool, as_json: bool) -> None:
     else:
         with listing_errors("programs"):
             found = [facts for _, facts in list_programs()]
-    own = os.getpid()
-    rows = []
-    for facts in found:
-        holders = tuple(owner for owner in owners.get(facts.id, ()) if owner.pid != own)
-        rows.append((facts, holders, pinned.get((Kind.PROGRAM, facts.id), [])))
-    if as_json:
-        made = [facts.to_json(holders, paths) for facts, holders, paths in rows]
-        print_json(made[0] if words and len(made) == 1 else made)
-        return
-    for facts, holders, paths in rows:
-        click.echo("\n".join(program_lines(facts, holders, paths)))
+    print_loaded(Kind.PROGRAM, found, owners, pinned, program_lines, one_if_single=bool(words), as_json=as_json)
 
 
 prog.add_command(show, "list")

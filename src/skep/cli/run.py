@@ -96,10 +96,10 @@ def run(
             return
     if (pcap is not None) + (data is not None or ctx is not None) + source.is_given != 1:
         raise UsageError(
-            Diagnostic("U0321", "say what to run on: --pcap, --iface, or --data and --ctx", help="e.g. --pcap in.pcap")
+            Diagnostic("U0341", "say what to run on: --pcap, --iface, or --data and --ctx", help="e.g. --pcap in.pcap")
         )
     if out is not None and pcap is None and not source.is_given:
-        raise UsageError(Diagnostic("U0322", "--out needs --pcap or --iface", help="packets come from a capture"))
+        raise UsageError(Diagnostic("U0342", "--out needs --pcap or --iface", help="packets come from a capture"))
     if engine == "kernel" and source.is_given:
         raise UsageError(
             Diagnostic("U0311", "--iface and --tap are hooks of the vm engine", help="in Linux: skep attach --iface")
@@ -144,7 +144,7 @@ def choose_program(spec: ObjectSpec, name: str | None) -> str:
         return next(iter(spec.programs))
     listed = ", ".join(f"{p.name} ({p.section})" for p in spec.programs.values()) or "none"
     what = "the object has no program" if not spec.programs else "the object has several programs"
-    raise UsageError(Diagnostic("U0323", f"{what}: say which", why=(f"programs: {listed}",), help="use --program NAME"))
+    raise UsageError(Diagnostic("U0343", f"{what}: say which", why=(f"programs: {listed}",), help="use --program NAME"))
 
 
 def tail_call_targets(spec: ObjectSpec, name: str) -> list[str]:

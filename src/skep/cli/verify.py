@@ -22,7 +22,7 @@ from skep.kernel.verifier_log import parse_log
 from skep.linker import link
 from skep.model.maps import Pinning
 from skep.model.objects import ObjectSpec
-from skep.model.programs import Outcome
+from skep.model.programs import Outcome, ProgramSpec
 from skep.model.target import Target
 from skep.verifier import judge
 
@@ -55,7 +55,7 @@ def verify(
     With --engine kernel the running Linux judges (nothing is attached or kept); where it rejects, skep explains.
     """
     if engine == "kernel" and target_file is not None:
-        raise UsageError(Diagnostic("U0331", "--target needs skep's own verifier", help="leave out --engine kernel"))
+        raise UsageError(Diagnostic("U0351", "--target needs skep's own verifier", help="leave out --engine kernel"))
     spec = with_type(open_object(file), names, prog_type)
     print_notes(spec, as_json=as_json)
     target = read_target(target_file) if target_file is not None else chosen_target(spec, engine, btf_file)
@@ -88,16 +88,7 @@ def verify_one(spec: ObjectSpec, name: str, target: Target) -> dict[str, Any]:
         outcome, diagnostics = Outcome.UNSUPPORTED, error.diagnostics
     except LinkError as error:
         outcome, diagnostics = Outcome.REJECTED, error.diagnostics
-    return {
-        "program": name,
-        "section": program.section,
-        "prog_type": program.prog_type.name.lower(),
-        "verdict": outcome.value,
-        "insns": insns,
-        "processed_insns": processed,
-        "seconds": round(time.perf_counter() - started, 6),
-        "diagnostics": diagnostics,
-    }
+    return _row(program, outcome, insns, processed, started, diagnostics)
 
 
 def ask_kernel(spec: ObjectSpec, name: str, target: Target) -> dict[str, Any]:
@@ -118,16 +109,27 @@ def ask_kernel(spec: ObjectSpec, name: str, target: Target) -> dict[str, Any]:
         outcome, diagnostics = Outcome.UNSUPPORTED, error.diagnostics
     except (LinkError, RejectedError) as error:
         outcome, diagnostics, log = Outcome.REJECTED, error.diagnostics, getattr(error, "log", "")
+    row = _row(program, outcome, insns, parse_log(log).processed_insns, started, diagnostics)
+    return row | {"log": log}
+
+
+def _row(
+    program: ProgramSpec,
+    outcome: Outcome,
+    insns: int,
+    processed: int | None,
+    started: float,
+    diagnostics: tuple[Diagnostic, ...],
+) -> dict[str, Any]:
     return {
-        "program": name,
+        "program": program.name,
         "section": program.section,
         "prog_type": program.prog_type.name.lower(),
         "verdict": outcome.value,
         "insns": insns,
-        "processed_insns": parse_log(log).processed_insns,
+        "processed_insns": processed,
         "seconds": round(time.perf_counter() - started, 6),
         "diagnostics": diagnostics,
-        "log": log,
     }
 
 
