@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import gzip
 import json
 import shutil
 import struct
 import subprocess
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from skep.frontend.pcap import LINK_NAMES, SNAPLEN, LinkLayer, compile_expressio
 from skep.isa.classic.interpreter import run as run_classic
 from tests.conftest import Run
 from tests.unit.frontend_pcap import packet_mix
+from tests.unit.vm_live.network import frame, in_namespace, make_veth, wire
 
 EXPRESSION = "tcp port 443 and not host 10.0.0.1"
 needs_tcpdump = pytest.mark.skipif(shutil.which("tcpdump") is None, reason="the oracle is missing: tcpdump")
@@ -168,6 +171,9 @@ def test_the_translation_is_shown(skep_cli: Run) -> None:
     [
         (("tcp port 443 and nto host 10.0.0.1", "-d"), "H0402", 1),
         (("tcp",), "U0501", 2),
+        (("tcp", "--engine", "kernel", "--pcap", "x"), "U0504", 2),
+        (("tcp", "--iface", "lo", "--pcap", "x"), "U0504", 2),
+        (("tcp", "--iface", "no-such-interface"), "H0601", 2),
         (("tcp", "-d", "--out", "x"), "U0342", 2),
         (("tcp", "--pcap", "nosuch.pcap"), "H0101", 2),
         (("--read-ddd", "nosuch", "-d"), "U0003", 2),
@@ -199,3 +205,33 @@ def test_broken_captures(skep_cli: Run, tmp_path: Path) -> None:
 def test_the_command_line_knows_all_link_types() -> None:
     assert set(cli.LINK_TYPES) == set(LINK_NAMES)
     assert cli.SNAPLEN == SNAPLEN
+
+
+@pytest.mark.parametrize("engine", ["vm", pytest.param("kernel", marks=[pytest.mark.kernel])])
+@in_namespace
+def test_live_packets(skep_cli: Run, tmp_path: Path, request: pytest.FixtureRequest, engine: str) -> None:
+    if engine == "kernel":
+        request.getfixturevalue("kernel")
+    make_veth()
+    out = tmp_path / "out.pcap"
+    ended = threading.Event()
+
+    def send() -> None:
+        with wire("va") as a:
+            while not ended.wait(0.02):
+                a.send(frame(1))
+                a.send(frame(2, kind=b"\x08\x00"))
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(send)
+        try:
+            words = ("--iface", "vb", "--engine", engine, "--count", "5", "--duration", "30", "--out", out)
+            done = skep_cli("filter", *words, "ether", "proto", "0x88b5")
+        finally:
+            ended.set()
+        sending.result()
+    assert done.returncode == 0, done.stderr
+    assert "5 packets written" in done.stdout
+    assert "guarantee: " in done.stderr
+    assert "privileges: CAP_NET_RAW" in done.stderr
+    assert packet_mix.read_pcap(out) == [frame(1)] * 5

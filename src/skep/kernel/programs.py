@@ -143,6 +143,10 @@ class KernelProgram:
             if name in self.pinned:
                 self.pinned.remove(name)
 
+    def fileno(self) -> int:
+        """Its descriptor, for places that take one: a socket's SO_ATTACH_BPF, an ioctl. ClosedError after close()."""
+        return self.fd.number
+
     def close(self) -> None:
         """Give the descriptor back; links and pins keep the program. A second call does nothing."""
         self.fd.close()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from skep.model.hooks.things import Interface
+from skep.model.hooks.things import Interface, OpenThing
 
 
 class PacketWriter(Protocol):
@@ -61,6 +61,8 @@ class PacketSocket:
         ring_bytes: of each ring.
         timeout_ms: how long the kernel keeps a block of the ring that is not full.
         fanout: how packets are spread over threads: ``hash`` (flow), ``cpu``, ``queue``, ``balance``.
+        in_kernel: a socket filter of the kernel engine that sees packets first: what it drops never gets into the ring,
+            is not copied and not counted (SO_ATTACH_BPF, Linux 3.19).
     """
 
     interface: Interface
@@ -72,6 +74,7 @@ class PacketSocket:
     ring_bytes: int = 8 << 20
     timeout_ms: int = 10
     fanout: str = "hash"
+    in_kernel: OpenThing | None = None
 
     @property
     def guarantee(self) -> str:

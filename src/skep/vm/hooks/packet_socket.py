@@ -11,7 +11,7 @@ import struct
 from skep.diagnostics import Diagnostic
 from skep.engine import ProgramHandle
 from skep.errors import UsageError
-from skep.model.hooks import PacketSocket
+from skep.model.hooks import OpenThing, PacketSocket
 from skep.vm.hooks.interfaces import Device, find_device, not_permitted
 from skep.vm.hooks.live import LiveLink
 from skep.vm.hooks.live_layout import DIRECTIONS, RING, Live
@@ -23,7 +23,7 @@ TPACKET_V3 = 2
 MR_PROMISC = 1
 FANOUT_UNIQUEID = 0x2000  # PACKET_FANOUT_FLAG_UNIQUEID (4.13)
 FANOUTS = {"hash": 0, "balance": 1, "cpu": 2, "queue": 5}
-SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27
+SO_ATTACH_FILTER, SO_DETACH_FILTER, SO_ATTACH_BPF = 26, 27, 50
 
 BLOCK = 256 << 10  # holds the largest packet, and is small enough to be retired often
 MAX_THREADS = 64
@@ -118,8 +118,28 @@ def _start(sockets: list[socket.socket], device: Device, hook: PacketSocket) -> 
                 group = each.getsockopt(SOL_PACKET, FANOUT) & 0xFFFF
             else:
                 each.setsockopt(SOL_PACKET, FANOUT, kind | group)
+    chosen = None if hook.in_kernel is None else _descriptor(hook.in_kernel)
     for each in sockets:
-        each.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+        if chosen is not None:
+            each.setsockopt(socket.SOL_SOCKET, SO_ATTACH_BPF, chosen)
+        else:
+            each.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+
+
+def _descriptor(thing: OpenThing) -> int:
+    """Of a program that the kernel holds.
+
+    Raises:
+        UsageError: H0615: the program runs in this process, the kernel does not know it.
+    """
+    found = getattr(thing, "handle", thing)
+    if isinstance(found, int):
+        return found
+    fileno = getattr(found, "fileno", None)
+    if fileno is None:
+        what = "PacketSocket: in_kernel is no program of the kernel engine"
+        raise UsageError(Diagnostic("H0615", what, help='load it with engine="kernel"'))
+    return int(fileno())
 
 
 def check_hook(hook: PacketSocket) -> None:
