@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from skep.abi.map_types import MapType
 from skep.abi.prog_types import AttachType, ProgType
-from skep.btf import types as t
 from skep.isa import opcodes as op
 from skep.isa.instruction import Instruction, MapValueRef
-from skep.model.maps import MapSpec
 from skep.verifier.options import MemoryEntry
 from skep.verifier.prove.access import valid_map_value
 from skep.verifier.requirements.kinds import Requirement, Rule, Supported, ValidMapValue, Violation
 from skep.verifier.state.catcher import exception_callback
+from skep.verifier.state.fields import Special
 from skep.verifier.state.functions import Passed
 from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.values import Kind, Pointer, constant, unknown
@@ -22,20 +21,8 @@ MAX_STACK = 512
 MAX_CALL_FRAMES = 8
 _TAIL_CALL_STACK = 256
 
-_SPECIAL = (
-    "bpf_spin_lock",
-    "bpf_res_spin_lock",
-    "bpf_timer",
-    "bpf_wq",
-    "bpf_task_work",
-    "bpf_list_head",
-    "bpf_list_node",
-    "bpf_rb_root",
-    "bpf_rb_node",
-    "bpf_refcount",
-)
-_MAX_TYPES = 400  # of one map value that are looked at: hostile BTF nests deeply
-_KPTR_TAGS = frozenset({"kptr", "kptr_untrusted", "percpu_kptr", "uptr"})
+# Special fields whose functions this verifier does not know yet.
+_FOREIGN_FIELDS = frozenset(Special)
 
 
 def entry_state(world: World) -> MachineState:
@@ -160,9 +147,10 @@ def check_maps(world: World) -> Violation | None:
         if target.map_types is not None and spec.type not in target.map_types:
             reason = f"map '{spec.name}' is a {spec.type.name}, which {target.name} does not have"
             return Violation(Rule.PROGRAM, None, reason, None, {"reason": reason}, 0)
-        field = special_field(spec)
-        if field is not None:
-            return _unsupported(f"map '{spec.name}' with a {field} in its value")
+        for held in (spec, spec.inner):
+            field = world.map_record(held).find(*_FOREIGN_FIELDS) if held is not None else None
+            if field is not None:
+                return _unsupported(f"map '{spec.name}' with a {field.kind.kernel_name} in its value")
         if spec.type in _FOREIGN_MAPS:
             return _unsupported(f"map '{spec.name}': maps of type {spec.type.name}")
     return None
@@ -171,42 +159,6 @@ def check_maps(world: World) -> Violation | None:
 def _unsupported(feature: str) -> Violation:
     need: Requirement = Supported(feature)
     return Violation(Rule.UNSUPPORTED, need, feature, None, {"feature": feature, "instead": ""}, 0)
-
-
-def special_field(spec: MapSpec) -> str | None:
-    """The kernel structure inside a map's value, of those with rules of their own; None: plain bytes."""
-    if spec.btf is None or not 0 < spec.value_type < len(spec.btf):
-        return special_field(spec.inner) if spec.inner is not None else None
-    return _find_special(spec.btf, spec.value_type, set())
-
-
-def _find_special(btf: t.Btf, type_id: int, seen: set[int]) -> str | None:
-    if type_id in seen:
-        return None
-    if len(seen) > _MAX_TYPES:
-        return "type with too many parts"
-    seen.add(type_id)
-    found = btf[type_id]
-    if isinstance(found, t.Ptr):
-        tag = btf[found.type]
-        return (
-            f"pointer to a kernel object ({tag.name})"
-            if isinstance(tag, t.TypeTag) and tag.name in _KPTR_TAGS
-            else None
-        )
-    if isinstance(found, t.MODIFIERS):
-        return _find_special(btf, found.type, seen)
-    if isinstance(found, t.Array):
-        return _find_special(btf, found.type, seen)
-    if isinstance(found, t.Var):
-        return _find_special(btf, found.type, seen)
-    if isinstance(found, (t.Struct, t.Union)):
-        if found.name in _SPECIAL:
-            return f"struct {found.name}"
-        return next((name for m in found.members if (name := _find_special(btf, m.type, seen))), None)
-    if isinstance(found, t.Datasec):
-        return next((name for item in found.entries if (name := _find_special(btf, item.type, seen))), None)
-    return None
 
 
 def stack_violation(world: World) -> Violation | None:

@@ -9,7 +9,7 @@ from skep.abi.kernel_objects import KERNEL_OBJECTS
 from skep.abi.map_types import MapType
 from skep.abi.prog_types import ProgType
 from skep.model.maps import MapSpec
-from skep.verifier.prove import objects, regions, stack
+from skep.verifier.prove import fields, objects, regions, stack
 from skep.verifier.requirements.kinds import (
     LegacyPacketLoad,
     Requirement,
@@ -125,7 +125,8 @@ def _map_value(need: ValidAccess, pointer: Pointer, state: MachineState, world: 
     violation = map_access(need, spec, off, need.size, reads=need.use in _READS, writes=need.use in _WRITES)
     if violation is not None:
         return violation
-    return regions.within(need, pointer, need.reg, off, need.size, spec.value_size)
+    violation = regions.within(need, pointer, need.reg, off, need.size, spec.value_size)
+    return violation or fields.untouched(need, pointer, need.reg, off, need.size, world, direct=True)
 
 
 _READS = frozenset({Use.READ, Use.ATOMIC, Use.ATOMIC_LOAD})

@@ -8,7 +8,7 @@ from dataclasses import replace
 from skep.abi.map_types import MapType
 from skep.abi.signatures import Arg, ArgKind, MemoryUse, Signature
 from skep.model.maps import MapSpec
-from skep.verifier.prove import access, objects, regions, stack
+from skep.verifier.prove import access, fields, objects, regions, stack
 from skep.verifier.requirements.kinds import Requirement, Rule, Use, ValidAccess, ValidArgument, Violation
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.offsets import MAX_OFFSET
@@ -207,7 +207,8 @@ def _memory(
         violation = access.map_access(need, value.map, value.off, size, reads=use is Use.READ, writes=use is Use.WRITE)
         if violation is not None:
             return violation
-        return regions.within(need, value, reg, value.off, size, value.map.value_size, zero_size=zero_size)
+        violation = regions.within(need, value, reg, value.off, size, value.map.value_size, zero_size=zero_size)
+        return violation or fields.untouched(need, value, reg, value.off, size, world)
     if kind is Kind.BTF:
         return objects.readable(need, reg, value, size, world)
     if kind is Kind.BUFFER:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from skep.abi.kfuncs import KfuncFlag, may_call
 from skep.btf import types as t
-from skep.verifier.prove import access, objects, regions, stack
+from skep.verifier.prove import access, fields, objects, regions, stack
 from skep.verifier.prove.arguments import constant_string
 from skep.verifier.prove.leaving import sleeps_in
 from skep.verifier.requirements.kfuncs import KfuncArguments, KfuncAvailable, KfuncPlace
@@ -327,7 +327,8 @@ def _memory(
         violation = access.map_access(need, value.map, value.off, size, reads=True, writes=True)
         if violation is not None:
             return violation
-        return regions.within(need, value, reg, value.off, size, value.map.value_size, zero_size=zero_size)
+        violation = regions.within(need, value, reg, value.off, size, value.map.value_size, zero_size=zero_size)
+        return violation or fields.untouched(need, value, reg, value.off, size, world)
     if kind in (Kind.MEMORY, Kind.RECORD):
         if value.readonly:
             said = f"R{reg} cannot write into {value.name}"

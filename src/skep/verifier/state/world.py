@@ -17,10 +17,12 @@ from skep.model.programs import Access, CallFact, Facts, LinkedProgram, Region, 
 from skep.verifier.flow.cfg import Flow
 from skep.verifier.options import Options
 from skep.verifier.state.catcher import exception_callback
+from skep.verifier.state.fields import NO_FIELDS, Record, map_record, object_record
 from skep.verifier.state.functions import Parameter, parameters
 from skep.verifier.state.kfuncs import KfuncProto, kfunc_proto
-from skep.verifier.state.objects import Found, Object, walk
+from skep.verifier.state.objects import Found, Object, Trust, walk
 from skep.verifier.state.typed_context import TypedContext, typed_context
+from skep.verifier.state.values import Kind, Pointer
 
 _SCALAR, _POINTER = 1, 2
 _PLAIN = frozenset({"", "memory"})
@@ -142,6 +144,7 @@ class World:
         "_kfuncs",
         "_members",
         "_parameters",
+        "_records",
         "_resizers",
         "_sleepers",
         "context",
@@ -179,6 +182,7 @@ class World:
         self.exception_callback: int | None = catcher if isinstance(catcher, int) else None  # its first slot
         self._kfuncs: dict[str, KfuncProto | str] = {}
         self._members: dict[tuple[int, int, int, int], Found | str] = {}
+        self._records: dict[tuple[int, int], Record] = {}
         self._id = 0
 
     def next_id(self) -> int:
@@ -204,6 +208,36 @@ class World:
         if key not in self._members:
             self._members[key] = walk(source.btf, source.type, offset, size)
         return self._members[key]
+
+    def record(self, pointer: Pointer) -> Record:
+        """The special fields of what a pointer points to: a map's value, or an object of a type of the program's own
+        (kernel: reg_btf_record).
+        """
+        if pointer.kind is Kind.MAP_VALUE and pointer.map is not None:
+            return self.map_record(pointer.map)
+        if pointer.object is not None and pointer.object.trust & Trust.ALLOC:
+            return self.object_record(pointer.object)
+        return NO_FIELDS
+
+    def map_record(self, spec: MapSpec) -> Record:
+        """The special fields in a map's values."""
+        key = (id(spec), 0)
+        if key not in self._records:
+            self._records[key] = map_record(spec, self._kernel_types())
+        return self._records[key]
+
+    def object_record(self, found: Object) -> Record:
+        """The special fields of a structure that the program may allocate; none in the kernel's own."""
+        if found.btf is not self.linked.btf:
+            return NO_FIELDS
+        key = (id(found.btf), found.type)
+        if key not in self._records:
+            self._records[key] = object_record(found.btf, found.type, self._kernel_types())
+        return self._records[key]
+
+    def _kernel_types(self) -> tuple[Btf, ...]:
+        target = self.linked.target
+        return tuple(btf for btf in (target.btf, *target.module_btf.values()) if btf is not None)
 
     def map_object(self, spec: MapSpec) -> Object | None:
         """The kernel's own structure of a map."""
