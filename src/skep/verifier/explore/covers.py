@@ -144,6 +144,8 @@ class Comparison:
             if twin is not None and cell.types is twin.types and relaxed:
                 self.cells.append((cell, twin))
                 value, other = cell.value, twin.value
+                if cell.object is not None and not self._objects(cell, twin):
+                    return False
                 if value is None or (type(value) is Number and type(other) is Number and not value.precise):
                     continue
                 if other is None or cell.size != twin.size or not self._values(value, other):
@@ -163,6 +165,8 @@ class Comparison:
         if new is None:
             new = Cell(bytes(8))
         self.cells.append((old, new))
+        if old.object is not None and not self._objects(old, new):
+            return False
         if old is new:
             value = old.value
             return value is None or self._values(value, value)
@@ -178,6 +182,9 @@ class Comparison:
                     return False
                 self.numbers.append((_PRECISE_ZERO, value))
         return old.value is None or self._spills(old, new)
+
+    def _objects(self, old: Cell, new: Cell) -> bool:
+        return new.object is not None and old.object is not None and old.object.covers(new.object, self._same_id)
 
     def _misc(self, old: int, new: int) -> bool:
         if self.mode is Mode.EXACT:

@@ -222,7 +222,7 @@ def renew(state: MachineState) -> None:
             if type(held) is Number and held.precise:
                 held = numbers.get(id(held)) or _renewed(held, numbers)
             if held is not cell.value or cell.read:
-                made = Cell(cell.types, held, cell.size)
+                made = Cell(cell.types, held, cell.size, cell.object)
                 made.links = () if cell.read else (cell,)
                 stack[index] = made
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from skep.abi.map_types import MapType
 from skep.abi.signatures import Arg, ArgKind, MemoryUse, Signature
 from skep.model.maps import MapSpec
-from skep.verifier.prove import access, fields, objects, regions, stack
+from skep.verifier.prove import access, fields, objects, regions, stack, stack_objects
 from skep.verifier.requirements.kinds import Requirement, Rule, Use, ValidAccess, ValidArgument, Violation
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.offsets import MAX_OFFSET
@@ -224,11 +224,16 @@ def _stack(
     need: ValidArgument, value: Pointer, reg: int, size: int, use: Use, state: MachineState, world: World
 ) -> Violation | None:
     violation = stack.in_bounds(need, value, reg, value.off, max(size, 1), writes=use is Use.WRITE)
-    if violation is not None or need.arg.use is MemoryUse.WRITE:
+    if violation is not None:
         return violation
+    frame = state.frames[value.frame]
     low = value.off + value.low
     high = value.off + (value.var.smax if value.var else 0)
-    return stack.initialised(need, state.frames[value.frame], low, high + size, reg, world)
+    if need.arg.use is not MemoryUse.WRITE:
+        return stack.initialised(need, frame, low, high + size, reg, world)
+    if low != high:  # nobody knows which bytes are written
+        return stack_objects.unreadable(need, frame, low, high + size, reg, f"R{reg} ")
+    return stack_objects.overwritable(need, state, frame, low, high + size, reg)
 
 
 def _number(need: ValidArgument, value: Number | Pointer | None, state: MachineState, world: World) -> Violation | None:

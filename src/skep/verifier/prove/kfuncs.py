@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from skep.abi.kfuncs import KfuncFlag, may_call
 from skep.btf import types as t
-from skep.verifier.prove import access, fields, objects, regions, stack
+from skep.verifier.prove import access, dynptrs, fields, graphs, irq, iterators, locks, objects, regions, stack
 from skep.verifier.prove.arguments import constant_string
+from skep.verifier.prove.kfunc_calls import ArgumentProver, CallProver, wrong
 from skep.verifier.prove.leaving import sleeps_in
 from skep.verifier.requirements.kfuncs import KfuncArguments, KfuncAvailable, KfuncPlace
 from skep.verifier.requirements.kinds import Requirement, Rule, Violation
@@ -21,6 +22,18 @@ from skep.verifier.state.world import World
 STANDS_FOR = {Kind.SOCK: "sock", Kind.SOCK_COMMON: "sock_common", Kind.TCP_SOCK: "tcp_sock", Kind.MAP: "bpf_map"}
 _STRICT = KfuncFlag.TRUSTED_ARGS | KfuncFlag.RCU
 _UNDER_INIT = "___init"
+
+ARGUMENTS: dict[Wants, ArgumentProver] = {
+    **iterators.ARGUMENTS,
+    **irq.ARGUMENTS,
+    **dynptrs.ARGUMENTS,
+    **locks.ARGUMENTS,
+    **graphs.ARGUMENTS,
+}
+"""By kind of parameter; the kinds that are not here are proved in this module."""
+
+CALLS: dict[str, CallProver] = {**iterators.CALLS, **irq.CALLS, **dynptrs.CALLS, **locks.CALLS, **graphs.CALLS}
+"""By function: what its arguments must be together, and what else it needs."""
 
 
 def kfunc_available(need: KfuncAvailable, state: MachineState, world: World) -> Violation | None:
@@ -46,8 +59,7 @@ def kfunc_available(need: KfuncAvailable, state: MachineState, world: World) -> 
     if proto.has(KfuncFlag.SLEEPABLE) and not linked.sleepable:
         said = f"program must be sleepable to call sleepable kfunc {name}"
         return Violation(Rule.KFUNC_SLEEPS, need, said, None, values)
-    foreign = proto.foreign or (name if name in _FOREIGN_NAMES else None)
-    if foreign is not None:
+    if proto.special - ARGUMENTS.keys() or (name in _FOREIGN_NAMES and name not in CALLS):
         return _unsupported(need, f"kernel function {name}()")
     return None
 
@@ -121,7 +133,8 @@ def kfunc_arguments(need: KfuncArguments, state: MachineState, world: World) -> 
     if proto.has(KfuncFlag.RELEASE) and not released:
         said = f"release kernel function {need.name} expects refcounted PTR_TO_BTF_ID"
         return Violation(Rule.KFUNC_ARGUMENT, need, said, 1, {"kfunc": need.name, "expected": "a reference it owns"})
-    return None
+    besides = CALLS.get(need.name)
+    return besides(need, proto, state, world) if besides is not None else None
 
 
 def _is_sized(param: KfuncParam, state: MachineState, index: int) -> bool:
@@ -136,11 +149,6 @@ def _is_object(value: Value) -> bool:
     return isinstance(value, Pointer) and (value.object is not None or value.kind in STANDS_FOR)
 
 
-def _wrong(need: KfuncArguments, index: int, value: Value, expected: str, said: str) -> Violation:
-    values: dict[str, object] = {"kfunc": need.name, "expected": expected, "pointer": type_name(value)}
-    return Violation(Rule.KFUNC_ARGUMENT, need, said, index + 1, values)
-
-
 def _argument(
     need: KfuncArguments,
     proto: KfuncProto,
@@ -153,23 +161,26 @@ def _argument(
     reg, wants = index + 1, param.wants
     if wants in (Wants.NUMBER, Wants.CONSTANT, Wants.BUFFER_SIZE):
         if not isinstance(value, Number):
-            return _wrong(need, index, value, wants.value, f"R{reg} is not a scalar")
+            return wrong(need, index, value, wants.value, f"R{reg} is not a scalar")
         if wants is not Wants.NUMBER:
             value.rely()
             if value.value is None:
-                return _wrong(need, index, value, wants.value, f"R{reg} must be a known constant")
+                return wrong(need, index, value, wants.value, f"R{reg} must be a known constant")
         return _type_id(need, proto, index, value)
     maybe_null = value.nullable if isinstance(value, Pointer) else value.value == 0
     if proto.row.flags & _STRICT and maybe_null and not param.nullable:
         said = f"Possibly NULL pointer passed to trusted arg{index}"
         values: dict[str, object] = {"function": need.name, "pointer": type_name(value), "wanted": "not NULL"}
         return Violation(Rule.OBJECT_TRUST, need, said, reg, values)
+    prover = ARGUMENTS.get(wants)
+    if prover is not None:
+        return prover(need, proto, param, index, value, state, world)
     if wants is Wants.CONTEXT:
         if not isinstance(value, Pointer) or value.kind is not Kind.CTX:
             said = f"arg#{index} expected pointer to ctx, but got {type_name(value)}"
-            return _wrong(need, index, value, wants.value, said)
+            return wrong(need, index, value, wants.value, said)
         if need.name == kfuncs.CAST_TO_KERN_CTX and world.linked.prog_type not in kfuncs.KERNEL_CONTEXTS:
-            return _wrong(
+            return wrong(
                 need, index, value, "a context that the kernel has a structure for", "kern ctx is not a struct"
             )
         return regions.unmoved(need, value, reg)
@@ -178,14 +189,14 @@ def _argument(
         return None
     if wants is Wants.STRING:
         if not isinstance(value, Pointer) or value.kind is not Kind.MAP_VALUE or value.nullable:
-            return _wrong(need, index, value, wants.value, f"arg#{index} doesn't point to a const string")
+            return wrong(need, index, value, wants.value, f"arg#{index} doesn't point to a const string")
         return constant_string(need, reg, value, {"helper": need.name, "pointer": value.name})
     if wants is Wants.CALLBACK:
         if not isinstance(value, Pointer) or value.kind is not Kind.FUNC:
-            return _wrong(need, index, value, wants.value, f"arg{index} expected pointer to func")
+            return wrong(need, index, value, wants.value, f"arg{index} expected pointer to func")
         return None
     if wants is Wants.MAP and not (isinstance(value, Pointer) and value.kind is Kind.MAP):
-        return _wrong(need, index, value, wants.value, f"pointer in R{reg} isn't map pointer")
+        return wrong(need, index, value, wants.value, f"pointer in R{reg} isn't map pointer")
     if isinstance(value, Pointer) and (value.object is not None or value.kind in STANDS_FOR):
         return _object(need, proto, param, index, value, world)
     return _memory_argument(need, param, index, value, state, world)
@@ -199,10 +210,10 @@ def _type_id(need: KfuncArguments, proto: KfuncProto, index: int, value: Number)
     found = proto.btf[id] if id < len(proto.btf) else None
     if found is None:
         said = f"Unknown type ID {value.value} passed to kfunc bpf_rdonly_cast"
-        return _wrong(need, index, value, "the id of a type", said)
+        return wrong(need, index, value, "the id of a type", said)
     if not isinstance(found, (t.Struct, t.Union, t.Void)):
         said = "kfunc bpf_rdonly_cast type ID argument must be of a struct or void"
-        return _wrong(need, index, value, "the id of a structure", said)
+        return wrong(need, index, value, "the id of a structure", said)
     return None
 
 
@@ -218,7 +229,7 @@ def _object(
         target = "bpf_map"
     elif not param.is_struct:
         said = f"kernel function {need.name} args#{index} pointer type {target} is not supported"
-        return _wrong(need, index, value, "a pointer to plain memory", said)
+        return wrong(need, index, value, "a pointer to plain memory", said)
     if proto.row.flags & _STRICT and not _trusted(value):
         in_rcu = found is not None and bool(found.trust & Trust.RCU)
         if not proto.has(KfuncFlag.RCU) or not in_rcu:
@@ -236,7 +247,7 @@ def _object(
         return violation
     if found is not None and (found.unsafe or value.nullable) and not found.trust & Trust.RCU:
         said = f"arg#{index} is {value.name} expected ptr_ or socket"
-        return _wrong(need, index, value, "a pointer that is safe to follow", said)
+        return wrong(need, index, value, "a pointer that is safe to follow", said)
     btf = found.btf if found is not None else proto.btf
     type_id = found.type if found is not None else proto.btf.find(STANDS_FOR[value.kind], t.Struct) or 0
     name = btf[type_id].name
@@ -276,7 +287,7 @@ def _memory_argument(
     is_void = sized and not param.type
     if not param.scalar_memory and not is_void:
         said = f"arg#{index} pointer type STRUCT {param.target} must point to scalar, or struct with scalar"
-        return _wrong(need, index, value, "a pointer to an object", said)
+        return wrong(need, index, value, "a pointer to an object", said)
     if not sized:
         if _is_null(value):
             assert isinstance(value, Number)
@@ -289,9 +300,9 @@ def _memory_argument(
     known = length.range
     pair = f"arg#{index} arg#{index + 1} memory, len pair leads to invalid memory access"
     if known.smin < 0 or known.umax >= MAX_OFFSET:
-        return _wrong(need, index + 1, length, "a size within limits", pair)
+        return wrong(need, index + 1, length, "a size within limits", pair)
     if param.constant_size and length.value is None:
-        return _wrong(need, index + 1, length, Wants.CONSTANT.value, f"R{index + 2} must be a known constant")
+        return wrong(need, index + 1, length, Wants.CONSTANT.value, f"R{index + 2} must be a known constant")
     if _is_null(value) and known.umax == 0:
         return None
     return _memory(need, index, value, known.umax, state, world, zero_size=True)
@@ -310,7 +321,7 @@ def _memory(
     """The function may read and write ``size`` bytes (kernel: check_mem_reg, check_helper_mem_access)."""
     reg = index + 1
     if not isinstance(value, Pointer):
-        return _wrong(need, index, value, "a pointer to memory", f"R{reg} type={type_name(value)} expected=fp, mem")
+        return wrong(need, index, value, "a pointer to memory", f"R{reg} type={type_name(value)} expected=fp, mem")
     kind = value.kind
     if kind in (Kind.PACKET, Kind.PACKET_META):
         return regions.packet(need, value, reg, value.off, size, zero_size=zero_size)
@@ -338,4 +349,4 @@ def _memory(
         return objects.buffer(need, reg, value, 0, size, writes=True)
     if kind is Kind.CTX and regions.plain_context(world, value, size):
         return None
-    return _wrong(need, index, value, "a pointer to memory", f"R{reg} type={value.name} expected=fp, pkt, mem")
+    return wrong(need, index, value, "a pointer to memory", f"R{reg} type={value.name} expected=fp, pkt, mem")

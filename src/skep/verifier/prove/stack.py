@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from skep.verifier.prove import stack_objects
 from skep.verifier.requirements.kinds import Requirement, Rule, Use, ValidAccess, Violation
 from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.offsets import MAX_OFFSET
@@ -26,6 +27,12 @@ def valid_access(need: ValidAccess, pointer: Pointer, state: MachineState, world
     frame = state.frames[pointer.frame]
     if need.use is not Use.WRITE and need.use is not Use.ATOMIC_STORE:
         violation = _readable(need, pointer, frame, off, world)
+        if violation is not None:
+            return violation
+    if writes:
+        violation = stack_objects.overwritable(
+            need, state, frame, off + pointer.low, off + (pointer.var.smax if pointer.var else 0) + size, reg
+        )
         if violation is not None:
             return violation
     if need.value is not None and pointer.var is None:
@@ -79,8 +86,7 @@ def _readable(need: ValidAccess, pointer: Pointer, frame: Frame, off: int, world
             return Violation(Rule.STACK_UNBOUNDED, need, said, need.reg, {"use": need.use.value})
         return initialised(need, frame, off + var.smin, off + var.smax + need.size, need.reg, world)
     off += var.smin if var is not None else 0
-    index, first = divmod(-off - 1, 8)
-    first = 7 - first
+    index, _ = divmod(-off - 1, 8)
     cell = frame.cell(index)
     if cell is None:
         return initialised(need, frame, off, off + need.size, need.reg, world)
@@ -89,13 +95,17 @@ def _readable(need: ValidAccess, pointer: Pointer, frame: Frame, off: int, world
             values: dict[str, object] = {"offset": off, "size": need.size}
             return Violation(Rule.STACK_SPILL_SIZE, need, "invalid size of register fill", need.reg, values)
         return None
-    return initialised(need, frame, off, off + need.size, need.reg, world)
+    violation = stack_objects.unreadable(need, frame, off, off + need.size, need.reg)
+    return violation or initialised(need, frame, off, off + need.size, need.reg, world)
 
 
 def initialised(need: Requirement, frame: Frame, low: int, high: int, reg: int, world: World) -> Violation | None:
-    """Bytes low..high were written. A privileged program may read what was not (kernel: allow_uninit_stack)."""
-    if world.linked.target.privileged:
-        return None
+    """Bytes low..high were written, as plain bytes. A privileged program may read what was not written
+    (kernel: check_stack_range_initialized, allow_uninit_stack).
+    """
+    violation = stack_objects.unreadable(need, frame, low, high, reg, f"R{reg} ")
+    if violation is not None or world.linked.target.privileged:
+        return violation
     for off in range(low, high):
         index, rest = divmod(-off - 1, 8)
         cell = frame.cell(index)

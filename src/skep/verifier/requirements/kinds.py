@@ -59,6 +59,7 @@ class Rule(StrEnum):
     STACK_UNBOUNDED = "stack_unbounded"  # reg, use: variable offset without limits
     STACK_UNINITIALISED = "stack_uninitialised"  # reg, offset, size
     STACK_SPILL_SIZE = "stack_spill_size"  # reg, size: a pointer spilled or filled in parts
+    STACK_OBJECT = "stack_object"  # reg, offset, size, object: an iterator, dynptr or saved flags read as plain bytes
     PACKET_BOUNDS = "packet_bounds"  # reg, offset, size, range
     PACKET_READ_ONLY = "packet_read_only"  # reg
     MAP_VALUE_BOUNDS = "map_value_bounds"  # reg, offset, size, value_size, which (below, above)

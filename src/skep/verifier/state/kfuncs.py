@@ -36,7 +36,7 @@ class Wants(StrEnum):
     STRING = "a constant string"
     CALLBACK = "a function of the program"
     POINTER = "a pointer"  # an object or memory: the register decides
-    # Kinds with rules of their own that this verifier does not know yet: :data:`FOREIGN`.
+    # Kinds with rules of their own: :data:`SPECIAL`.
     DYNPTR = "a dynptr"
     ITERATOR = "an iterator"
     ALLOCATED = "an object that the program allocated"
@@ -50,7 +50,7 @@ class Wants(StrEnum):
     SPIN_LOCK = "a spin lock"
 
 
-FOREIGN = frozenset(
+SPECIAL = frozenset(
     {
         Wants.DYNPTR,
         Wants.ITERATOR,
@@ -65,7 +65,8 @@ FOREIGN = frozenset(
         Wants.SPIN_LOCK,
     }
 )
-"""Parameters of these kinds make a call unsupported by name, until somebody proves them."""
+"""Parameters of these kinds are proved by a module of their own (prove.kfuncs.ARGUMENTS); where there is none, the call
+is unsupported by name."""
 
 _SUFFIXES = {
     "__ign": Wants.ANYTHING,
@@ -185,9 +186,9 @@ class KfuncProto:
         return bool(self.row.flags & flag)
 
     @property
-    def foreign(self) -> Wants | None:
-        """A parameter that this verifier cannot prove, if there is one."""
-        return next((param.wants for param in self.params if param.wants in FOREIGN), None)
+    def special(self) -> frozenset[Wants]:
+        """Kinds of its parameters that have rules of their own."""
+        return frozenset(param.wants for param in self.params) & SPECIAL
 
 
 def kfunc_proto(linked: LinkedProgram, name: str) -> KfuncProto | str:

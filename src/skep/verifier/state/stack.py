@@ -6,9 +6,12 @@ yet).
 
 from __future__ import annotations
 
+from skep.verifier.state.stack_objects import StackObject
 from skep.verifier.state.values import Pointer, Value
 
 INVALID, MISC, ZERO, SPILL = 0, 1, 2, 3
+ITERATOR, DYNPTR, IRQ_FLAG = 4, 5, 6  # bytes of objects that only kernel functions and helpers touch
+OBJECTS = frozenset({ITERATOR, DYNPTR, IRQ_FLAG})
 
 ALL_INVALID = bytes([INVALID] * 8)
 ALL_MISC = bytes([MISC] * 8)
@@ -20,19 +23,24 @@ class Cell:
     """One aligned cell.
 
     Attributes:
-        types: for each byte in address order INVALID (never written), MISC (anything), ZERO, SPILL (part of ``value``).
+        types: for each byte in address order INVALID (never written), MISC (anything), ZERO, SPILL (part of ``value``),
+            or one of OBJECTS (part of ``object``).
         value: what was spilled: its low ``size`` bytes lie at the cell's start. None: nothing.
         size: bytes of the spill, 8 for pointers.
+        object: the stack object that the cell is a part of. None with bytes of OBJECTS: something wrote over others.
         read: some path has read it since it was written.
         links: cells in covered states that must be marked read with this one.
     """
 
-    __slots__ = ("links", "read", "size", "types", "value")
+    __slots__ = ("links", "object", "read", "size", "types", "value")
 
-    def __init__(self, types: bytes, value: Value | None = None, size: int = 8) -> None:
+    def __init__(
+        self, types: bytes, value: Value | None = None, size: int = 8, object: StackObject | None = None
+    ) -> None:
         self.types = types
         self.value = value
         self.size = size
+        self.object = object
         self.read = False
         self.links: tuple[Cell, ...] = ()
 
@@ -56,7 +64,7 @@ class Cell:
             self.links = (*self.links, other)
 
     def __repr__(self) -> str:
-        return f"Cell({''.join('?m0s'[t] for t in self.types)}, {self.value})"
+        return f"Cell({''.join('?m0sidf'[t] for t in self.types)}, {self.object or self.value})"
 
 
 def spilled(value: Value, size: int, previous: Cell | None) -> Cell:
@@ -70,10 +78,10 @@ def spilled(value: Value, size: int, previous: Cell | None) -> Cell:
 
 
 def scrubbed(cell: Cell) -> Cell:
-    """The cell after its spill was destroyed in part: spilled bytes become MISC."""
-    if cell.value is None:
+    """The cell after its spill or object was destroyed in part: the bytes that remain of it become MISC."""
+    if cell.value is None and max(cell.types) <= SPILL:
         return cell
-    made = Cell(bytes(MISC if t == SPILL else t for t in cell.types))
+    made = Cell(bytes(MISC if t >= SPILL else t for t in cell.types))
     _keep_link(made, cell)
     return made
 
@@ -92,6 +100,11 @@ def overwritten(cell: Cell | None, first: int, size: int, kind: int) -> Cell:
     made = Cell(types[:first] + bytes([kind] * size) + types[first + size :])
     _keep_link(made, cell)
     return made
+
+
+def part_of(object: StackObject, kind: int) -> Cell:
+    """A cell that belongs to a stack object."""
+    return Cell(bytes([kind] * 8), object=object)
 
 
 def holds_pointer(cell: Cell) -> bool:

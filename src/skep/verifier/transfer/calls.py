@@ -213,7 +213,7 @@ def _use_memory(signature: Signature, state: MachineState, spec: MapSpec | None,
         if arg.use is not MemoryUse.WRITE or not exact:
             stack.used(frame, pointer, size, world)
         if arg.use is not MemoryUse.READ:
-            stack.clobber(frame, pointer, 0, size, world, fills=exact and arg.use is MemoryUse.WRITE)
+            stack.clobber(state, pointer, 0, size, world, fills=exact and arg.use is MemoryUse.WRITE)
 
 
 def _release(state: MachineState, value: Value | None) -> None:
@@ -320,7 +320,7 @@ def local(insn: Instruction, slot: int, world: World) -> Branch:
             if value.kind is Kind.STACK:
                 frame = state.frames[value.frame]
                 stack.used(frame, value, parameter.size, world)
-                stack.clobber(frame, value, 0, parameter.size, world)
+                stack.clobber(state, value, 0, parameter.size, world)
         world.global_calls.add(start)
         regs[1:6] = [None] * 5
         regs[0] = unknown()

@@ -16,8 +16,9 @@ from skep.verifier.state.machine import MachineState, Sections
 from skep.verifier.state.objects import Object, Trust, is_struct
 from skep.verifier.state.values import PACKET_KINDS, Kind, Number, Pointer, Value, unknown
 from skep.verifier.state.world import World
-from skep.verifier.transfer import objects, stack
+from skep.verifier.transfer import dynptrs, graphs, irq, iterators, locks, objects, stack
 from skep.verifier.transfer.branch import Branch, Fork
+from skep.verifier.transfer.kfunc_calls import ArgumentEffect, Call, Effect, Result
 
 
 def call(insn: Instruction, slot: int, world: World) -> Branch:
@@ -27,7 +28,12 @@ def call(insn: Instruction, slot: int, world: World) -> Branch:
     def full(state: MachineState, forks: list[Fork]) -> int:
         proto = world.kfunc(name)
         assert not isinstance(proto, str)
+        call = Call(proto, state, slot, world, tuple(state.regs[1:6]), forks)
         _use_memory(proto, state, world)
+        for index, param in enumerate(proto.params):
+            act = ARGUMENTS.get(param.wants)
+            if act is not None:
+                act(call, index)
         change = _SECTIONS.get(name)
         if change is not None:
             state.sections = change(state.sections)
@@ -35,7 +41,7 @@ def call(insn: Instruction, slot: int, world: World) -> Branch:
             _leave_rcu(state)
         if name == kfuncs.THROW:
             return -1
-        result = _result(proto, state, slot, world)
+        result = _result(call)
         if proto.has(KfuncFlag.RELEASE):
             _release(proto, state)
         state.regs[0:6] = [None] * 6
@@ -45,6 +51,9 @@ def call(insn: Instruction, slot: int, world: World) -> Branch:
             state.map_values(
                 lambda held: unknown() if isinstance(held, Pointer) and held.kind in PACKET_KINDS else held
             )
+        after = AFTER.get(name)
+        if after is not None:
+            after(call)
         return slot + 1
 
     return full
@@ -99,19 +108,20 @@ def _use_memory(proto: KfuncProto, state: MachineState, world: World) -> None:
         if pointer.kind is Kind.STACK and size:
             frame = state.frames[pointer.frame]
             stack.used(frame, pointer, size, world)
-            stack.clobber(frame, pointer, 0, size, world)
+            stack.clobber(state, pointer, 0, size, world)
 
 
-def _result(proto: KfuncProto, state: MachineState, slot: int, world: World) -> Value | None:
+def _result(call: Call) -> Value | None:
+    proto, state, slot, world = call.proto, call.state, call.slot, call.world
     btf = proto.btf
+    special = RESULTS.get(proto.name)
+    if special is not None:
+        return special(call)
     returned = btf[proto.returns]
     if isinstance(returned, t.Void):
         return None
     if proto.pointee is None:
         return unknown()
-    special = _SPECIAL.get(proto.name)
-    if special is not None:
-        return special(proto, state, world)
     target = btf[proto.pointee]
     if isinstance(target, t.Void):
         return unknown()
@@ -153,7 +163,8 @@ def _memory(proto: KfuncProto, state: MachineState, id: int, *, nullable: bool) 
     return Pointer(Kind.MEMORY, id=id, nullable=nullable, size=size, ref=ref, readonly=readonly)
 
 
-def _kernel_context(proto: KfuncProto, state: MachineState, world: World) -> Value:
+def _kernel_context(call: Call) -> Value:
+    proto, world = call.proto, call.world
     name = KERNEL_CONTEXTS.get(world.linked.prog_type, "")
     found = proto.btf.find(name, t.Struct)
     if found is None:
@@ -161,20 +172,38 @@ def _kernel_context(proto: KfuncProto, state: MachineState, world: World) -> Val
     return objects.of_object(Object(proto.btf, found, Trust.TRUSTED), world)
 
 
-def _read_only_cast(proto: KfuncProto, state: MachineState, world: World) -> Value:
-    wanted = state.regs[2]
+def _read_only_cast(call: Call) -> Value:
+    wanted = call.args[1]
     assert isinstance(wanted, Number)
     assert wanted.value is not None
     id = wanted.value & 0xFFFF_FFFF
     if id == 0:
         return Pointer(Kind.PROBED, readonly=True)
-    return objects.of_object(Object(proto.btf, id, Trust.UNTRUSTED), world)
+    return objects.of_object(Object(call.proto.btf, id, Trust.UNTRUSTED), call.world)
 
 
-_SPECIAL: dict[str, Callable[[KfuncProto, MachineState, World], Value]] = {
+ARGUMENTS: dict[Wants, ArgumentEffect] = {
+    **iterators.ARGUMENTS,
+    **irq.ARGUMENTS,
+    **dynptrs.ARGUMENTS,
+    **locks.ARGUMENTS,
+    **graphs.ARGUMENTS,
+}
+"""By kind of parameter: what is done with the argument."""
+
+RESULTS: dict[str, Result] = {
     kfuncs.CAST_TO_KERN_CTX: _kernel_context,
     kfuncs.RDONLY_CAST: _read_only_cast,
+    **iterators.RESULTS,
+    **irq.RESULTS,
+    **dynptrs.RESULTS,
+    **locks.RESULTS,
+    **graphs.RESULTS,
 }
+"""By function: r0, where the prototype does not say it."""
+
+AFTER: dict[str, Effect] = {**iterators.AFTER, **irq.AFTER, **dynptrs.AFTER, **locks.AFTER, **graphs.AFTER}
+"""By function: what else it does."""
 
 
 def address(name: str, world: World) -> Value:

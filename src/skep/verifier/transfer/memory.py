@@ -165,7 +165,7 @@ def store(insn: Instruction, slot: int, world: World) -> Full:
         if pointer.kind is Kind.STACK:
             value = state.regs[src] if src is not None else Number(known)
             assert value is not None
-            stack.write(state.frames[pointer.frame], pointer, offset, size, value, world)
+            stack.write(state, pointer, offset, size, value, world)
         elif pointer.kind in (Kind.PACKET, Kind.PACKET_META):
             notes.writes_packet = True
 
@@ -190,7 +190,7 @@ def atomic(insn: Instruction, slot: int, world: World) -> Full:
         if pointer.kind is Kind.STACK:
             frame = state.frames[pointer.frame]
             fetched = stack.read(frame, pointer, offset, size, world)
-            stack.clobber(frame, pointer, offset, size, world, fills=True)
+            stack.clobber(state, pointer, offset, size, world, fills=True)
         if target is not None:
             if isinstance(fetched, Number) and size < 8:
                 fetched = _narrow(fetched, size, False)

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from skep.verifier.domains import alu
 from skep.verifier.domains.scalar import Scalar
-from skep.verifier.state.machine import Frame
+from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.stack import INVALID, MISC, SPILL, ZERO, Cell, overwritten, spilled
 from skep.verifier.state.values import Number, Pointer, Value, constant, unknown
 from skep.verifier.state.world import World
+from skep.verifier.transfer import stack_objects
 
 
 def _span(pointer: Pointer, offset: int) -> tuple[int, int]:
@@ -73,10 +74,12 @@ def _read_bytes(frame: Frame, low: int, high: int, world: World, *, spill: bool 
     return unknown()
 
 
-def write(frame: Frame, pointer: Pointer, offset: int, size: int, value: Value, world: World) -> None:
+def write(state: MachineState, pointer: Pointer, offset: int, size: int, value: Value, world: World) -> None:
     """A store of ``value``."""
+    frame = state.frames[pointer.frame]
     low, high = _span(pointer, offset)
     world.notes.stack(frame.start, -low)
+    stack_objects.displace(state, frame, low, high + size)
     if low != high:
         _write_somewhere(frame, low, high + size, value, world)
         return
@@ -124,7 +127,7 @@ def _write_somewhere(frame: Frame, low: int, high: int, value: Value | None, wor
         if zero is not None:
             _write_zero_somewhere(frame, index, first, kinds, zero)
         elif cell.value is not None or kinds.count(MISC) < count:
-            frame.set_cell(index, overwritten(cell, first, count, MISC))
+            frame.set_cell(index, stack_objects.torn(cell, first, count) or overwritten(cell, first, count, MISC))
 
 
 def _write_zero_somewhere(frame: Frame, index: int, first: int, kinds: bytes, zero: Number) -> None:
@@ -137,15 +140,19 @@ def _write_zero_somewhere(frame: Frame, index: int, first: int, kinds: bytes, ze
         elif kind == ZERO:
             zero.rely()
         else:
-            frame.set_cell(index, overwritten(cell, place, 1, MISC))
+            frame.set_cell(index, stack_objects.torn(cell, place, 1) or overwritten(cell, place, 1, MISC))
 
 
-def clobber(frame: Frame, pointer: Pointer, offset: int, size: int, world: World, *, fills: bool = False) -> None:
+def clobber(
+    state: MachineState, pointer: Pointer, offset: int, size: int, world: World, *, fills: bool = False
+) -> None:
     """Somebody wrote something to ``size`` bytes. ``fills``: to all of them."""
+    frame = state.frames[pointer.frame]
     low, high = _span(pointer, offset)
     if size == 0:
         return
     world.notes.stack(frame.start, -low)
+    stack_objects.displace(state, frame, low, high + size)
     if low != high or not fills:
         _write_somewhere(frame, low, high + size, None, world)
         return

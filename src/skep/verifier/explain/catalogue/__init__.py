@@ -6,13 +6,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from skep.verifier.explain.catalogue import calls, leaving, memory, objects, registers, structure
+from skep.verifier.explain.catalogue import calls, leaving, memory, objects, registers, stack_objects, structure
 from skep.verifier.explain.entry import Entry
 
 #: All rows, by code.
 ENTRIES: tuple[Entry, ...] = tuple(
     sorted(
-        (*structure.ENTRIES, *registers.ENTRIES, *memory.ENTRIES, *calls.ENTRIES, *leaving.ENTRIES, *objects.ENTRIES),
+        (
+            *structure.ENTRIES,
+            *registers.ENTRIES,
+            *memory.ENTRIES,
+            *calls.ENTRIES,
+            *leaving.ENTRIES,
+            *objects.ENTRIES,
+            *stack_objects.ENTRIES,
+        ),
         key=lambda entry: entry.code,
     )
 )

@@ -1,0 +1,17 @@
+"""Messages about iterators and other objects on the stack."""
+
+from __future__ import annotations
+
+from skep.verifier.explain.entry import Entry
+from skep.verifier.requirements.kinds import Rule
+
+ENTRIES = (
+    Entry(
+        "V0324",
+        Rule.STACK_OBJECT,
+        "an object on the stack that only the kernel may look into is read",
+        ("the {size} bytes of stack at offset {offset} from the frame pointer are part of {object}",),
+        why=("only the kernel functions that belong to it may look into it",),
+        help="ask the object through its functions, and keep plain data in other variables",
+    ),
+)

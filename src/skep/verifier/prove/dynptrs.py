@@ -1,0 +1,9 @@
+"""Arguments that are dynptrs (kernel: process_dynptr_func)."""
+
+from __future__ import annotations
+
+from skep.verifier.prove.kfunc_calls import ArgumentProver, CallProver
+from skep.verifier.state.kfuncs import Wants
+
+ARGUMENTS: dict[Wants, ArgumentProver] = {}
+CALLS: dict[str, CallProver] = {}
