@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import skep
@@ -132,14 +133,24 @@ def test_a_set_that_does_not_fit_leaves_the_old_one_in_force(firewall: Firewall)
     assert not passes(firewall, syn(bytes((10, 0, 0, 1)), 83))
 
 
+def syn_flood(sources: int) -> bytes:
+    """A capture with a SYN from each of so many addresses."""
+    packet = syn(bytes(4))
+    record = struct.pack("<IIII", 1, 0, len(packet), len(packet)) + packet
+    records = np.tile(np.frombuffer(record, np.uint8), (sources, 1))
+    addresses = (np.arange(sources, dtype=np.uint64) * 2654435761 % (1 << 32)).astype(">u4")  # odd: all different
+    source = record.index(packet) + 14 + 12
+    records[:, source : source + 4] = addresses.view(np.uint8).reshape(-1, 4)
+    return struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 1 << 18, 1) + records.tobytes()
+
+
 def test_a_flood_of_a_million_sources(tmp_path: Path) -> None:
     """Half-open connections push each other out, never those that went both ways; nothing that is denied gets in."""
     chance = random.Random(7)
     good = bytes((203, 0, 113, 5))
     back = syn(good)  # made below: the answer of the server
-    flood = [syn(chance.randbytes(4), source_port=chance.randrange(1024, 65536)) for _ in range(250_000)]
     path = tmp_path / "flood.pcap"
-    write_pcap(path, flood, list(range(len(flood))))
+    path.write_bytes(syn_flood(1_000_000))
     rules = parse_rules(
         "default: {in: deny, out: deny}\nstateful: true\nrules:\n  - allow: {proto: tcp, port: 80, direction: in}\n"
     )
@@ -150,9 +161,7 @@ def test_a_flood_of_a_million_sources(tmp_path: Path) -> None:
         assert passes(live, back)
         assert leaves(live, answer)
         assert passes(live, syn(good, flags=0x10))  # now it is kept
-        for _ in range(4):
-            run = live.run(skep.hooks.Pcap(path))
-            assert run.verdicts == {"PASS": len(flood)}
+        assert live.run(skep.hooks.Pcap(path)).verdicts == {"PASS": 1_000_000}
         assert leaves(live, answer)
         events = live.events()
         assert events["connection_kept"].packets == 1
