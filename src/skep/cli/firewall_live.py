@@ -2,59 +2,32 @@
 
 from __future__ import annotations
 
-import signal
-import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from rich.table import Table
 from rich.text import Text
 
-from skep import Link, hooks
+from skep import hooks
 from skep.cli.live import announce, describe
 from skep.cli.output import console, error_console, json_option, print_json, report
+from skep.cli.running import ask_running, in_background, interface_number, serve, vm_hook, where
 from skep.diagnostics import Diagnostic
-from skep.errors import ClosedError, SkepError, UsageError
+from skep.errors import UsageError
+from skep.tools.control import ControlServer, control_path
 from skep.tools.firewall import Firewall, read_rules
-from skep.tools.firewall.control import ControlServer, ask, control_path, counts
+from skep.tools.firewall.control import Control, counts
 from skep.tools.firewall.decisions import REASONS
 from skep.tools.firewall.firewall import PROGRAMS, interface_names
 from skep.tools.firewall.overlaps import find_overlaps
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 _KERNEL = (
     "engine: kernel (the running Linux judges every packet before its stack sees it; the kernel's verifier has\n"
     "proved the program safe). It needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; what goes out needs Linux 6.6."
 )
-_TICK_SECONDS = 0.25
 _TOP_ROWS = 20
-
-
-def where(function: F) -> F:
-    """The options that name a running firewall."""
-    function = click.option("--control", type=click.Path(path_type=Path), metavar="SOCKET", help="Where it listens.")(
-        function
-    )
-    return click.option("--iface", metavar="IF", help="The interface that it guards.")(function)
-
-
-def socket_of(iface: str | None, control: Path | None) -> Path:
-    """Where to ask.
-
-    Raises:
-        UsageError: neither an interface nor a socket was named.
-    """
-    if control is not None:
-        return control
-    if iface is None:
-        raise UsageError(Diagnostic("F0405", "say which firewall", help="--iface IF, or --control SOCKET"))
-    return control_path(iface)
 
 
 @click.command("run")
@@ -93,25 +66,26 @@ def run(
     found = read_rules(rules)
     if warnings := find_overlaps(found):
         report(warnings[:_TOP_ROWS], as_json=as_json)
-    numbers = {name: _number(name) for name in {*interfaces, *interface_names((found,))}}
-    live_hook = _vm_hook(interfaces[0], tap) if engine == "vm" else None
+    numbers = {name: interface_number(name) for name in {*interfaces, *interface_names((found,))}}
+    live_hook = vm_hook(interfaces[0], tap) if engine == "vm" else None
     if live_hook is not None:
         announce(describe(live_hook))
     else:
         error_console().print(_KERNEL, markup=False)
     programs = PROGRAMS[:1] if no_egress or live_hook is not None else PROGRAMS
     with Firewall(found, engine=engine, programs=programs, interfaces=numbers, capacity=capacity) as live:
-        path = control or control_path(interfaces[0])
-        with ControlServer(path, live, rules.absolute()) as server:
+        path = control or control_path("firewall", interfaces[0])
+        asked = Control(live, rules.absolute())
+        with ControlServer(path, asked.verbs) as server:
             told = f"{len(found.rules)} rules guard {', '.join(interfaces)}; control at {path}; Ctrl-C ends"
             if live_hook is not None:
-                with _in_background(live.object.programs[PROGRAMS[0]].attach(live_hook)) as is_running:
+                with in_background(live.object.programs[PROGRAMS[0]].attach(live_hook)) as is_running:
                     error_console().print(told, markup=False)
-                    _serve(server, as_json, is_running)
+                    serve(server, asked.reread, is_running, as_json=as_json)
             else:
                 _attach(live, interfaces, hooks.XdpMode(mode), no_egress)
                 error_console().print(told, markup=False)
-                _serve(server, as_json, lambda: True)
+                serve(server, asked.reread, lambda: True, as_json=as_json)
             result = counts(live)
     if as_json:
         print_json(result)
@@ -127,69 +101,12 @@ def _attach(live: Firewall, interfaces: tuple[str, ...], mode: hooks.XdpMode, no
         live.object.programs[PROGRAMS[0]].attach(hooks.Xdp(name, mode=mode))
 
 
-def _vm_hook(interface: str, tap: str | None) -> hooks.LiveHook:
-    return hooks.PacketSocket(interface) if tap is None else hooks.Tap(tap, peer=interface)
-
-
-@contextmanager
-def _in_background(link: Link) -> Iterator[Callable[[], bool]]:
-    """Run a live hook in a thread; gives a function that says whether it still runs. Its error is raised at the end."""
-    failed: list[BaseException] = []
-
-    def body() -> None:
-        try:
-            link.run()
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=body, name="packets")
-    thread.start()
-    try:
-        yield thread.is_alive
-    finally:
-        with suppress(ClosedError):
-            link.stop()
-        thread.join()
-    if failed:
-        raise failed[0]
-
-
-def _number(interface: str) -> int:
-    try:
-        return socket.if_nametoindex(interface)
-    except OSError:
-        what = f"there is no interface '{interface}'"
-        raise UsageError(Diagnostic("F0401", what, help="ip link lists them")) from None
-
-
-def _serve(server: ControlServer, as_json: bool, is_running: Callable[[], bool]) -> None:
-    """Until SIGINT or SIGTERM, or until packets end; SIGHUP reloads."""
-    state = {"stop": False, "reload": False}
-    before = {
-        number: signal.signal(number, lambda *_, key=key: state.update({key: True}))
-        for number, key in ((signal.SIGINT, "stop"), (signal.SIGTERM, "stop"), (signal.SIGHUP, "reload"))
-    }
-    try:
-        while not state["stop"] and is_running():
-            server.serve(_TICK_SECONDS)
-            if state["reload"]:
-                state["reload"] = False
-                try:
-                    count = server.reload()
-                    error_console().print(f"{server.rule_file}: {count} rules in force", markup=False)
-                except SkepError as error:
-                    report(error.diagnostics, as_json=as_json)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _changer(verb: str, help: str, said: str) -> click.Command:
     @click.command(verb, help=help)
     @click.argument("network")
     @where
     def change(network: str, iface: str | None, control: Path | None) -> None:
-        answer = ask(socket_of(iface, control), verb=verb, network=network)
+        answer = ask_running("firewall", iface, control, verb=verb, network=network)
         if answer is False:
             raise UsageError(Diagnostic("F0406", f"there was no live entry for {network}", help="top lists them"))
         console().print(f"{network} {said}", markup=False)
@@ -206,7 +123,8 @@ forget = _changer("forget", "Take back a deny or allow.", "is judged by the rule
 @where
 def cut(iface: str | None, control: Path | None) -> None:
     """Forget the connections that were allowed so far: their replies are judged by the rules."""
-    console().print(f"{ask(socket_of(iface, control), verb='cut')} connections, fragments and rate limits forgotten")
+    count = ask_running("firewall", iface, control, verb="cut")
+    console().print(f"{count} connections, fragments and rate limits forgotten")
 
 
 @click.command()
@@ -215,7 +133,8 @@ def cut(iface: str | None, control: Path | None) -> None:
 def reload(rules: Path | None, iface: str | None, control: Path | None) -> None:
     """Put RULES in force in a running firewall (default: the file it was started with, read again)."""
     file = str(rules.absolute()) if rules else None
-    console().print(f"{ask(socket_of(iface, control), verb='reload', file=file)} rules in force")
+    count = ask_running("firewall", iface, control, verb="reload", file=file)
+    console().print(f"{count} rules in force")
 
 
 @click.command()
@@ -225,10 +144,9 @@ def reload(rules: Path | None, iface: str | None, control: Path | None) -> None:
 @json_option
 def top(iface: str | None, control: Path | None, seconds: float, once: bool, as_json: bool) -> None:
     """What a running firewall does: packets by reason and by rule, the busiest first."""
-    path = socket_of(iface, control)
     before: dict[str, Any] | None = None
     while True:
-        now = ask(path, verb="counters")
+        now = ask_running("firewall", iface, control, verb="counters")
         if as_json:
             print_json(now)
         else:

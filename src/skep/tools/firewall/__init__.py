@@ -9,8 +9,9 @@
         print(run.verdicts, firewall.reasons())
 """
 
+from skep.tools.counters import Count
 from skep.tools.firewall.decisions import Decision
-from skep.tools.firewall.firewall import Count, Firewall
+from skep.tools.firewall.firewall import Firewall
 from skep.tools.firewall.rulefile import parse_rules, read_rules
 from skep.tools.firewall.rules import Action, Direction, Network, Rule, RuleSet, Service
 

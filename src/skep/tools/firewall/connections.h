@@ -38,17 +38,6 @@ static __always_inline struct connection *find_alive(const struct policy *policy
 	return connection;
 }
 
-static __always_inline void turn(struct flow *to, const struct flow *from)
-{
-	__builtin_memcpy(to->source, from->destination, 16);
-	__builtin_memcpy(to->destination, from->source, 16);
-	to->source_port = from->destination_port;
-	to->destination_port = from->source_port;
-	to->protocol = from->protocol;
-	to->family = from->family;
-	to->unused = 0;
-}
-
 static __always_inline __u32 closing_bits(__u8 flags, __u32 fin)
 {
 	return (flags & TCP_FIN ? fin : 0) | (flags & TCP_RST ? RESET : 0);

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from skep.tools.firewall.classes import NO_RULE
-from skep.tools.firewall.names import protocol_name
 from skep.tools.firewall.rules import Action
+from skep.tools.names import protocol_name
 
 #: enum reason, firewall.h: the word for machines, and what it means.
 REASONS: Mapping[str, str] = {

@@ -5,29 +5,10 @@
  * whatever their number, a packet costs one LPM lookup for each address and at most TABLES hash lookups.
  * Two rule sets have room ("slots"); a packet reads once which one is in force.
  */
-#include <linux/bpf.h>
-#include <linux/if_ether.h>
-#include <linux/in.h>
-#include <linux/in6.h>
-#include <linux/ip.h>
-#include <linux/ipv6.h>
 #include <linux/pkt_cls.h>
-#include <linux/tcp.h>
-#include <linux/udp.h>
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
 
+#include "../packet/xdp.h"
 #include "firewall.h"
-#include "parse.h"
-
-#define MAP(NAME, TYPE, ENTRIES, FLAGS, KEY, VALUE)          \
-	struct {                                             \
-		__uint(type, TYPE);                          \
-		__uint(max_entries, ENTRIES);                \
-		__uint(map_flags, FLAGS);                    \
-		__type(key, KEY);                            \
-		__type(value, VALUE);                        \
-	} NAME SEC(".maps")
 
 /* The sizes are changed when the tool loads the program; these serve small rule sets. */
 MAP(sources4, BPF_MAP_TYPE_LPM_TRIE, 65536, BPF_F_NO_PREALLOC, struct network4, struct leaf);
@@ -91,16 +72,6 @@ static __always_inline struct live_entry *find_live(const struct packet *packet)
 
 	__builtin_memcpy(key.address, peer, 16);
 	return bpf_map_lookup_elem(&live6, &key);
-}
-
-static __always_inline void set_fragment_key(struct fragment_key *key, const struct packet *packet)
-{
-	__builtin_memcpy(key->source, packet->flow.source, 16);
-	__builtin_memcpy(key->destination, packet->flow.destination, 16);
-	key->id = packet->fragment_id;
-	key->family = packet->flow.family;
-	key->protocol = packet->flow.family == 4 ? packet->flow.protocol : 0;
-	key->unused = 0;
 }
 
 static __always_inline void judge_later_fragment(const struct policy *policy, const struct packet *packet,
@@ -213,32 +184,6 @@ static __always_inline __u32 judge(struct packet *packet, int outcome)
 	if (tracing)
 		write_down(packet, &result);
 	return result.action;
-}
-
-__noinline int parse_xdp(struct xdp_md *ctx, struct packet *packet)
-{
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-
-	if (!packet)
-		return IS_MALFORMED;
-	packet->interface = ctx->ingress_ifindex;
-	packet->direction = INGRESS;
-	packet->length = end - data;
-	return parse_l3(data, end, packet->length, packet);
-}
-
-__noinline int parse_xdp_l4(struct xdp_md *ctx, struct packet *packet)
-{
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-
-	return packet ? parse_l4(data, end, packet) : IS_MALFORMED;
-}
-
-static __always_inline int read_xdp(struct xdp_md *ctx, struct packet *packet)
-{
-	int outcome = parse_xdp(ctx, packet);
-
-	return outcome == PARSED && packet->l4_offset ? parse_xdp_l4(ctx, packet) : outcome;
 }
 
 SEC("xdp")

@@ -6,11 +6,8 @@
 #define TABLES 14       /* hash tables of a rule set: the most probes that a packet costs */
 #define LEAVES 65536    /* leaves of ports, ICMP types, protocols and places of one rule set */
 #define NO_RULE 0xffffffffu
-#define MAX_VLAN_TAGS 2
-#define MAX_EXTENSIONS 8
 #define TRACE_BITS 20   /* packets that `skep firewall test` can tell one by one: 2^20 */
 
-enum direction { INGRESS, EGRESS };
 enum dimension { SOURCE, DESTINATION, SERVICE, SOURCE_PORT, PLACE, DIMENSIONS };
 enum action { DENY, ALLOW };
 enum fragment_policy { FRAGMENTS_TRACK, FRAGMENTS_DENY, FRAGMENTS_ALLOW };
@@ -108,17 +105,6 @@ struct active {
 	__u32 slot, live; /* which rule set is in force; how many live entries there are */
 };
 
-struct counter {
-	__u64 packets, bytes;
-};
-
-struct flow {
-	__u8 source[16], destination[16]; /* IPv4 as ::ffff:a.b.c.d */
-	__u16 source_port, destination_port; /* ICMP echo: the id, twice */
-	__u8 protocol, family;
-	__u16 unused;
-};
-
 struct connection {
 	__u64 seen_ns;
 	__u32 state, unused;
@@ -129,13 +115,6 @@ enum connection_state { REPLIED = 1, FIN_THERE = 2, FIN_BACK = 4, RESET = 8 };
 struct bucket_key {
 	__u32 rule, slot;
 	__u8 source[16]; /* IPv6: the first 64 bits */
-};
-
-struct fragment_key {
-	__u8 source[16], destination[16];
-	__u32 id;
-	__u8 protocol, family; /* IPv6: protocol 0 */
-	__u16 unused;
 };
 
 struct fragment_verdict {

@@ -4,17 +4,17 @@ run.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import resources
 from types import TracebackType
 
 import skep
 from skep.diagnostics import Diagnostic
-from skep.engine import Bulk, DirectMemory, Engine, MapHandle, PacketRun
-from skep.errors import InternalError, UnsupportedError, UsageError
+from skep.engine import DirectMemory, Engine, MapHandle, PacketRun
+from skep.errors import UnsupportedError, UsageError
 from skep.model.objects import ObjectSpec
+from skep.tools.counters import Count, empty, power_of_two, sum_count, write
 from skep.tools.firewall import layout
 from skep.tools.firewall.classes import Compiled, compile_rules
 from skep.tools.firewall.decisions import REASONS, Decision, decode_decision
@@ -35,17 +35,6 @@ _SIZED = {  # map -> which part of an image decides its size
     "combinations": "combinations",
     "places": "places",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """Packets and their bytes."""
-
-    packets: int = 0
-    bytes: int = 0
-
-    def __add__(self, other: Count) -> Count:
-        return Count(self.packets + other.packets, self.bytes + other.bytes)
 
 
 class Firewall:
@@ -82,7 +71,7 @@ class Firewall:
         self._check_interfaces(rules)
         self._slot = 0
         compiled = compile_rules(rules)
-        self._room = _power_of_two(max(_SMALLEST_ROOM, capacity, 4 * len(rules.rules)))
+        self._room = power_of_two(max(_SMALLEST_ROOM, capacity, 4 * len(rules.rules)))
         image = make_image(compiled, 0, self._room, self._interfaces)
         spec = _sized(program_spec(), image, self._room, min(traced, MAX_TRACED), capacity)
         self.object = skep.load(
@@ -209,7 +198,7 @@ class Firewall:
         """Cut what was allowed so far: connections, fragments and rate limits begin anew. Returns how many were
         known.
         """
-        return sum(_empty(self._handle(name)) for name in ("connections", "openings", "fragments", "buckets"))
+        return sum(empty(self._handle(name)) for name in ("connections", "openings", "fragments", "buckets"))
 
     # ---- counters ----
 
@@ -218,7 +207,7 @@ class Firewall:
         handle, start = self._handle("counters"), self._slot * self._room
         carried = self._carried or [Count()] * len(self.rules.rules)
         return [
-            _sum(handle.lookup(layout.U32.pack(start + number))) + carried[number]
+            sum_count(handle.lookup(layout.U32.pack(start + number))) + carried[number]
             for number in range(len(self.rules.rules))
         ]
 
@@ -232,7 +221,7 @@ class Firewall:
 
     def _named(self, names: Iterable[str], first: int) -> dict[str, Count]:
         handle = self._handle("reasons")
-        found = {name: _sum(handle.lookup(layout.U32.pack(n))) for n, name in enumerate(names, first)}
+        found = {name: sum_count(handle.lookup(layout.U32.pack(n))) for n, name in enumerate(names, first)}
         return {name: count for name, count in found.items() if count.packets}
 
     # ---- packets ----
@@ -276,25 +265,8 @@ class Firewall:
 
 def program_spec() -> ObjectSpec:
     """The blueprint of the firewall's programs, compiled from the C that comes with skep."""
-    with resources.as_file(resources.files(__package__)) as folder:
-        return skep.compile(folder / "firewall.bpf.c")
-
-
-def write(handle: MapHandle, entries: Mapping[bytes, bytes]) -> None:
-    """Set many elements, many at once where the engine can."""
-    if isinstance(handle, Bulk) and len(entries) > 1:
-        handle.update_many(b"".join(entries), b"".join(entries.values()))
-        return
-    update = handle.update
-    for key, value in entries.items():
-        update(key, value)
-
-
-def _empty(handle: MapHandle) -> int:
-    found = 0
-    while (key := handle.next_key(None)) is not None and found <= 2 * handle.spec.max_entries:
-        found += handle.delete(key)
-    return found
+    with resources.as_file(resources.files("skep.tools")) as folder:  # with the headers that tools share
+        return skep.compile(folder / "firewall" / "firewall.bpf.c")
 
 
 def interface_names(rules: Iterable[RuleSet]) -> list[str]:
@@ -307,22 +279,8 @@ def _sized(spec: ObjectSpec, image: Image, room: int, traced: int, capacity: int
     maps = dict(spec.maps)
     for name, part in _SIZED.items():
         needed = max(_SMALLEST_ROOM, capacity, 4 * len(image.of(part)))
-        maps[name] = maps[name].replace(max_entries=_power_of_two(2 * needed))
+        maps[name] = maps[name].replace(max_entries=power_of_two(2 * needed))
     for name in ("rules", "counters"):
         maps[name] = maps[name].replace(max_entries=2 * room)
     maps["trace"] = maps["trace"].replace(max_entries=max(1, traced))
     return replace(spec, maps=maps)
-
-
-def _power_of_two(number: int) -> int:
-    return 1 << (number - 1).bit_length()
-
-
-def _sum(raw: bytes | None) -> Count:
-    if raw is None:
-        raise InternalError("a counter of the firewall is not there")
-    totals = [0, 0]
-    for packets, size in struct.iter_unpack("=2Q", raw):
-        totals[0] += packets
-        totals[1] += size
-    return Count(*totals)

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from skep.tools.firewall.classes import LEAVES, NO_RULE, TABLES, Compiled
-from skep.tools.firewall.names import SOURCE_PORT_SLOT
 from skep.tools.firewall.rules import Action, FragmentPolicy, Network, Rule, RuleSet
 from skep.tools.firewall.spaces import Dimension
+from skep.tools.names import SOURCE_PORT_SLOT
 
 SERVICE_SLOTS = 9
 PORTS = 65_536

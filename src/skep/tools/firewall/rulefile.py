@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from difflib import get_close_matches
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from skep.diagnostics import Diagnostic, Span
 from skep.errors import InputError
 from skep.tools.firewall import words
-from skep.tools.firewall.names import WITH_PORTS, protocol_name
 from skep.tools.firewall.pauses import without_collection
 from skep.tools.firewall.rules import (
     TIMEOUTS,
@@ -23,18 +20,15 @@ from skep.tools.firewall.rules import (
     RuleSet,
     Service,
 )
-from skep.tools.firewall.yaml_text import YamlList, YamlMap, read_yaml
-
-MAX_ERRORS = 20
-MAX_BYTES = 1 << 28
+from skep.tools.names import WITH_PORTS, protocol_name
+from skep.tools.words import parse_seconds, text_of
+from skep.tools.yaml_reader import BOOLEANS, YamlReader, read_text
+from skep.tools.yaml_text import YamlList, YamlMap, read_yaml
 
 FILE_KEYS = ("default", "stateful", "non_ip", "ndp", "fragments", "timeouts", "rules")
 RULE_KEYS = ("from", "to", "proto", "port", "sport", "icmp", "interface", "direction", "rate", "burst", "name")
 ACTIONS = {"allow": Action.ALLOW, "deny": Action.DENY}
 DIRECTIONS = {"in": Direction.IN, "out": Direction.OUT}
-BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-
-T = TypeVar("T")
 
 
 def read_rules(path: Path) -> RuleSet:
@@ -43,18 +37,7 @@ def read_rules(path: Path) -> RuleSet:
     Raises:
         InputError: it cannot be read, or not understood; one diagnostic for each finding.
     """
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise InputError(Diagnostic("F0103", f"'{path}' has {size} bytes; a rule file has at most {MAX_BYTES}"))
-        text = path.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise InputError(
-            Diagnostic("F0103", f"cannot read '{path}': {error.strerror}", help="give a rule file")
-        ) from None
-    except UnicodeDecodeError as error:
-        what = f"'{path}' is not UTF-8 text (byte {error.start})"
-        raise InputError(Diagnostic("F0103", what, help="rule files are YAML text")) from None
+    text = read_text(path, "a rule file")
     return parse_rules(text, str(path))
 
 
@@ -64,13 +47,11 @@ def parse_rules(text: str, file: str = "<rules>") -> RuleSet:
         return _Reader(file, text).read(read_yaml(text, file))
 
 
-class _Reader:
-    """One walk over one file; collects findings."""
+class _Reader(YamlReader):
+    """One walk over one rule file."""
 
     def __init__(self, file: str, text: str) -> None:
-        self.file = file
-        self.lines = text.splitlines()
-        self.findings: list[Diagnostic] = []
+        super().__init__(file, text)
         self.networks: dict[str, Network] = {}
 
     def read(self, document: Any) -> RuleSet:
@@ -95,41 +76,8 @@ class _Reader:
             self.timeouts(document),
             self.file,
         )
-        if self.findings:
-            raise InputError(self.findings)
+        self.finish()
         return result
-
-    # ---- findings ----
-
-    def find(self, code: str, what: str, line: int, help: str | None = None) -> None:
-        text = self.lines[line - 1] if 0 < line <= len(self.lines) else None
-        self.findings.append(Diagnostic(code, what, span=Span(self.file, line, text=text), help=help))
-        if len(self.findings) >= MAX_ERRORS:
-            raise InputError(self.findings)
-
-    def known(self, mapping: YamlMap, keys: tuple[str, ...], where: str) -> None:
-        for key in mapping:
-            if key not in keys:
-                close = get_close_matches(key, keys, n=1)
-                help = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(keys)}"
-                self.find("F0112", f"there is no '{key}' {where}", mapping.lines[key], help)
-
-    def value(self, mapping: YamlMap, key: str, read: Callable[[Any], T], default: T) -> T:
-        if key not in mapping:
-            return default
-        try:
-            return read(mapping[key])
-        except ValueError as error:
-            what, _, help = str(error).partition("; ")
-            self.find("F0113", f"{key}: {what}", mapping.lines[key], help or None)
-            return default
-
-    @staticmethod
-    def word(item: Any, known: dict[str, T]) -> T:
-        if not isinstance(item, str) or item not in known:
-            shown = f"'{item}'" if isinstance(item, str) else "this"
-            raise ValueError(f"{shown} is not one of: {', '.join(known)}")
-        return known[item]
 
     # ---- the policy ----
 
@@ -153,7 +101,7 @@ class _Reader:
         self.known(given, tuple(TIMEOUTS), "under timeouts")
         for key in given:
             if key in result:
-                result[key] = self.value(given, key, lambda item: words.parse_seconds(_text(item)), result[key])
+                result[key] = self.value(given, key, lambda item: parse_seconds(text_of(item)), result[key])
         return result
 
     # ---- rules ----
@@ -198,7 +146,7 @@ class _Reader:
             self.value(body, "interface", _interfaces, None),
             self.value(body, "direction", lambda value: self.word(value, DIRECTIONS), None),
             self.rate(body, ACTIONS[verb], line),
-            self.value(body, "name", _text, ""),
+            self.value(body, "name", text_of, ""),
             line,
             text,
         )
@@ -265,7 +213,7 @@ class _Reader:
             help = "write - allow: {..., rate: ...}: what is over the rate is denied"
             self.find("F0117", "a rate belongs to an allow rule", body.lines["rate"], help)
         burst = body.get("burst")
-        return self.value(body, "rate", lambda item: words.parse_rate(_text(item), burst and _text(burst)), None)
+        return self.value(body, "rate", lambda item: words.parse_rate(text_of(item), burst and text_of(burst)), None)
 
     def check_families(self, rule: Rule, line: int) -> None:
         families: set[int] = {4, 6}
@@ -281,17 +229,11 @@ class _Reader:
 _FRAGMENTS = {policy.value: policy.value for policy in FragmentPolicy}
 
 
-def _text(item: Any) -> str:
-    if not isinstance(item, str):
-        raise ValueError("one word or number belongs here, not a list or mapping")
-    return item
-
-
 def _texts(item: Any) -> list[str]:
     items = item if isinstance(item, list) else [item]
     if not items:
         raise ValueError("an empty list matches nothing; leave it out to match everything")
-    return [_text(each) for each in items]
+    return [text_of(each) for each in items]
 
 
 def _protocols(item: Any) -> tuple[int, ...]:

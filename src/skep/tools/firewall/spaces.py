@@ -14,8 +14,8 @@ from enum import IntEnum
 from itertools import chain
 from typing import Any
 
-from skep.tools.firewall.names import SERVICE_SLOTS
 from skep.tools.firewall.rules import Direction, Network, Rule
+from skep.tools.names import SERVICE_SLOTS
 
 Signature = tuple[int, ...]
 

@@ -6,22 +6,19 @@ from __future__ import annotations
 
 import re
 import socket
-from difflib import get_close_matches
 
-from skep.tools.firewall.names import (
+from skep.tools.firewall.rules import Network, Rate
+from skep.tools.names import (
     ICMP,
     ICMPV6,
     IPV6_EXTENSIONS,
-    PORTS,
     PROTOCOLS,
     TYPES,
     protocol_name,
 )
-from skep.tools.firewall.rules import MAX_PORT, Network, Rate
+from skep.tools.words import UNITS, parse_number, parse_port, unknown_word
 
-_UNITS = {"s": 1, "second": 1, "m": 60, "minute": 60, "h": 3600, "hour": 3600, "d": 86400, "day": 86400}
 _MAX_RATE = 1_000_000_000
-_DURATION = re.compile(r"(\d{1,9})\s*([a-z]*)")
 _RATE = re.compile(r"(\d{1,10})\s*/\s*([a-z]+)")
 
 
@@ -50,22 +47,6 @@ def parse_network(text: str) -> Network:
     return Network(family, address, length)
 
 
-def parse_number(text: str, low: int, high: int, what: str) -> int:
-    """A decimal number between two others, both included."""
-    if not (text.isascii() and text.isdigit() and len(text) <= 10 and low <= int(text) <= high):
-        raise ValueError(f"'{text}' is not {what} ({low} to {high})")
-    return int(text)
-
-
-def parse_port(text: str) -> int:
-    """A port by number or name."""
-    if text in PORTS:
-        return PORTS[text]
-    if not text[:1].isdigit():
-        raise ValueError(_unknown("port", text, PORTS, "use its number"))
-    return parse_number(text, 0, MAX_PORT, "a port")
-
-
 def parse_ports(text: str) -> tuple[int, int]:
     """``443``, ``https``, ``8000-8099``."""
     low, dash, high = text.partition("-")
@@ -83,7 +64,7 @@ def parse_protocol(text: str) -> int:
     if text in PROTOCOLS:
         return PROTOCOLS[text]
     if not text[:1].isdigit():
-        raise ValueError(_unknown("protocol", text, PROTOCOLS, "use its number"))
+        raise ValueError(unknown_word("protocol", text, PROTOCOLS, "use its number"))
     number = parse_number(text, 0, 255, "a protocol")
     if number in IPV6_EXTENSIONS:
         raise ValueError(f"{number} is an IPv6 extension header: the firewall looks at the protocol behind it")
@@ -99,31 +80,19 @@ def parse_icmp(text: str, protocol: int) -> tuple[int, int]:
     elif kind[:1].isdigit():
         number = parse_number(kind, 0, 255, "an ICMP type")
     else:
-        raise ValueError(_unknown(f"{protocol_name(protocol)} type", kind, names, "use its number"))
+        raise ValueError(unknown_word(f"{protocol_name(protocol)} type", kind, names, "use its number"))
     if not slash:
         return number << 8, number << 8 | 255
     exact = number << 8 | parse_number(code, 0, 255, "an ICMP code")
     return exact, exact
 
 
-def parse_seconds(text: str) -> int:
-    """``30``, ``30s``, ``5m``, ``2h``: seconds, 1 to about a year."""
-    match = _DURATION.fullmatch(text)
-    unit = (match.group(2) or "s") if match else ""
-    if match is None or unit not in _UNITS:
-        raise ValueError(f"'{text}' is not a time; e.g. 30s, 5m, 2h")
-    seconds = int(match.group(1)) * _UNITS[unit]
-    if not 1 <= seconds <= 366 * 86400:
-        raise ValueError(f"'{text}' is not between one second and a year")
-    return seconds
-
-
 def parse_rate(text: str, burst: str | None) -> Rate:
     """``100/s`` with a burst in packets (default: as many as in one second, at least 1)."""
     match = _RATE.fullmatch(text)
-    if match is None or match.group(2) not in _UNITS:
+    if match is None or match.group(2) not in UNITS:
         raise ValueError(f"'{text}' is not a rate; e.g. 100/s, 30/m, 5/h")
-    count, seconds = int(match.group(1)), _UNITS[match.group(2)]
+    count, seconds = int(match.group(1)), UNITS[match.group(2)]
     if not 1 <= count <= _MAX_RATE:
         raise ValueError(f"a rate has 1 to {_MAX_RATE} packets, not {count}")
     most = parse_number(burst, 1, _MAX_RATE, "a burst") if burst is not None else max(1, count // seconds)
@@ -133,8 +102,3 @@ def parse_rate(text: str, burst: str | None) -> Rate:
 def is_icmp(protocol: int) -> bool:
     """Whether it has types instead of ports."""
     return protocol in (ICMP, ICMPV6)
-
-
-def _unknown(what: str, word: str, known: object, otherwise: str) -> str:
-    close = get_close_matches(word, list(known), n=1)  # type: ignore[call-overload]
-    return f"there is no {what} '{word}'" + (f"; did you mean '{close[0]}'?" if close else f"; {otherwise}")

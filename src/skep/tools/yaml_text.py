@@ -47,7 +47,7 @@ def read_yaml(text: str, file: str) -> Any:
         import yaml
     except ImportError:
         raise UnsupportedError(
-            Diagnostic("F0100", "rule files need PyYAML, which is not installed", help="pip install 'skep[tools]'")
+            Diagnostic("F0100", "this file is YAML, and PyYAML is not installed", help="pip install 'skep[tools]'")
         ) from None
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
@@ -122,5 +122,5 @@ def _document(events: Iterator[Any], file: str) -> Any:
 
 
 def _no_anchors(file: str, event: Any) -> InputError:
-    what = "anchors and aliases (& and *) are not used in rule files"
+    what = "anchors and aliases (& and *) are not used here"
     return InputError(Diagnostic("F0102", what, span=Span(file, event.start_mark.line + 1), help="write it out"))

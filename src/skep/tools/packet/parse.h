@@ -2,40 +2,7 @@
 #ifndef SKEP_FIREWALL_PARSE_H
 #define SKEP_FIREWALL_PARSE_H
 
-#define ETH_HEADER 14
-#define NOT_A_FRAGMENT 0
-#define FIRST_FRAGMENT 1
-#define LATER_FRAGMENT_OF 2
-#define LARGEST_PACKET 65535
-
-enum outcome { PARSED, IS_NON_IP, IS_MALFORMED };
-
-enum service_slot { BY_PROTOCOL, TCP_PORTS, UDP_PORTS, SCTP_PORTS, DCCP_PORTS, UDPLITE_PORTS, ICMP_TYPES, ICMPV6_TYPES,
-		    SOURCE_PORTS, SERVICE_SLOTS };
-
-#define TCP_FIN 1
-#define TCP_SYN 2
-#define TCP_RST 4
-#define TCP_ACK 16
-
-struct packet {
-	struct flow flow;
-	struct flow inner;       /* of the packet that an ICMP error is about */
-	__u64 now;               /* ns */
-	__u32 length;            /* bytes on the wire */
-	__u32 interface, direction;
-	__u32 slot;              /* of the rule set that judges it */
-	__u32 l4_offset, l4_length; /* 0, 0: nothing there that the rules look at */
-	__u32 fragment_id;
-	__u16 service;           /* destination port, or ICMP type * 256 + code */
-	__u8 service_slot;
-	__u8 fragment;
-	__u8 tcp_flags;
-	__u8 has_inner;
-	__u8 is_ndp;
-	__u8 icmp_opens;         /* an echo request, or no ICMP at all */
-	__u8 hop_limit;
-};
+#include "packet.h"
 
 static __always_inline int parse_tcp(void *l4, void *end, __u32 rest, struct packet *packet)
 {
@@ -227,13 +194,14 @@ static __always_inline int parse_ipv4(void *data, __u32 l3_offset, void *end, __
 		return IS_MALFORMED;
 	header = ip->ihl * 4;
 	total = bpf_ntohs(ip->tot_len);
-	if (total < header || total > length)
-		return IS_MALFORMED;
-	rest = total - header;
 	packet->flow.family = 4;
 	packet->flow.protocol = ip->protocol;
 	map_ipv4(packet->flow.source, &ip->saddr);
 	map_ipv4(packet->flow.destination, &ip->daddr);
+	if (total < header || total > length)
+		return IS_MALFORMED;
+	rest = total - header;
+	packet->l3_length = total;
 	fragment = bpf_ntohs(ip->frag_off);
 	offset = fragment & 0x1fff;
 	more = fragment & 0x2000;
@@ -261,12 +229,13 @@ static __always_inline int parse_ipv6(void *data, __u32 l3_offset, void *end, __
 	if ((void *)(ip + 1) > end || ip->version != 6)
 		return IS_MALFORMED;
 	rest = bpf_ntohs(ip->payload_len); /* 0 with a jumbo option: there is no header left, so malformed below */
-	if (rest + sizeof(*ip) > length)
-		return IS_MALFORMED;
 	packet->flow.family = 6;
 	packet->hop_limit = ip->hop_limit;
 	__builtin_memcpy(packet->flow.source, &ip->saddr, 16);
 	__builtin_memcpy(packet->flow.destination, &ip->daddr, 16);
+	if (rest + sizeof(*ip) > length)
+		return IS_MALFORMED;
+	packet->l3_length = rest + sizeof(*ip);
 	next = ip->nexthdr;
 
 	for (int i = 0; i <= MAX_EXTENSIONS; i++) {
@@ -295,6 +264,8 @@ static __always_inline int parse_ipv6(void *data, __u32 l3_offset, void *end, __
 			return IS_MALFORMED; /* RFC 8200: only directly after the IPv6 header */
 		if (next == IPPROTO_ROUTING && extension[2] == 0)
 			return IS_MALFORMED; /* RFC 5095: type 0 is not to be used */
+		if (next == IPPROTO_ROUTING && extension[3])
+			packet->is_routed = 1; /* segments are left */
 		size = (extension[1] + 1) * 8;
 		if (next == IPPROTO_AH)
 			size = (extension[1] + 2) * 4;
@@ -345,6 +316,7 @@ static __always_inline int parse_l3(void *data, void *end, __u32 length, struct 
 		offset += 4;
 	}
 	packet->icmp_opens = 1;
+	packet->l3_offset = offset;
 	if (type == ETH_P_IP)
 		return parse_ipv4(data, offset, end, length - offset, packet);
 	if (type == ETH_P_IPV6)
