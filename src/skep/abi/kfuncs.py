@@ -202,7 +202,7 @@ _ROWS: tuple[Kfunc, ...] = (
         None,
         K("bpf_arena_alloc_pages", (6, 9), _SLEEPABLE_TRUSTED),
         K("bpf_arena_free_pages", (6, 9), _SLEEPABLE_TRUSTED),
-        K("bpf_arena_reserve_pages", (6, 17), F.TRUSTED_ARGS),
+        K("bpf_arena_reserve_pages", (6, 17), _SLEEPABLE_TRUSTED),
         K("bpf_wq_init", (6, 10)),
         K("bpf_wq_start", (6, 10)),
         K("bpf_wq_set_callback_impl", (6, 10), hidden_argument=True),

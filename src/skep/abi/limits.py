@@ -61,6 +61,8 @@ MAX_ERRNO: Final = 4095
 MAX_PRINTF_ARGUMENTS: Final = 12
 #: Longest license string that is looked at, NUL included (bpf_prog_load).
 LICENSE: Final = 128
+#: Pages of arenas, in bytes: max_entries counts them (PAGE_SIZE of the machines that have arenas).
+ARENA_PAGE: Final = 4096
 #: Most CPUs a kernel can be built for (CONFIG_NR_CPUS on x86-64).
 MAX_CPUS: Final = 8192
 

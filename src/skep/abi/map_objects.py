@@ -36,5 +36,6 @@ MAP_STRUCTS: Mapping[M, str] = MappingProxyType(
         M.RINGBUF: "bpf_ringbuf_map",
         M.USER_RINGBUF: "bpf_ringbuf_map",
         M.BLOOM_FILTER: "bpf_bloom_filter",
+        M.ARENA: "bpf_arena",
     }
 )

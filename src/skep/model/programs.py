@@ -116,6 +116,7 @@ class Region(StrEnum):
     PACKET = "packet"
     MAP_VALUE = "map_value"
     MAP_KEY = "map_key"
+    ARENA = "arena"  # wherever the pointer points, or a page that is not there: a fault is caught
     KERNEL = "kernel"  # an object of the kernel (socket, task, ...): only the kernel engine has any
     MEMORY = "memory"  # a sized buffer (ringbuf record, conformance input), or different regions on different paths
 

@@ -173,6 +173,7 @@ def _map(row: dict[str, Any], index: int) -> MapSpec:
         value_size=create["value_size"],
         max_entries=create["max_entries"],
         flags=create["map_flags"],
+        map_extra=create.get("map_extra", 0),
         key_type=create.get("btf_key_type_id", 0),
         value_type=create.get("btf_value_type_id", 0),
         btf=_btf(row["btf"]) if "btf" in row else None,

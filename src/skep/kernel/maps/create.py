@@ -18,6 +18,7 @@ from skep.kernel.bpf import maps, objects
 from skep.kernel.bpf.attr import NAME_BYTES, MapInfo
 from skep.kernel.bpf.call import BpfCallError, Command
 from skep.kernel.fd import Fd
+from skep.kernel.maps.arena import ArenaMap
 from skep.kernel.maps.handle import MMAPABLE, RDONLY_PROG, KernelMap
 from skep.kernel.maps.kinds import handle_for
 from skep.kernel.memlock import with_memory
@@ -80,10 +81,13 @@ def create_map(spec: MapSpec, types: TypeStore, token: int = 0) -> KernelMap:
     with ExitStack() as stack:
         fd, spec = _create(spec, types, token)
         stack.callback(fd.close)
-        if spec.contents is not None:
+        if spec.contents is not None and spec.type is not MapType.ARENA:
             _fill(spec, fd)
+        handle = handle_for(spec, fd)
         stack.pop_all()
-    return handle_for(spec, fd)
+    if isinstance(handle, ArenaMap) and spec.contents is not None:
+        handle.fill(spec.contents)
+    return handle
 
 
 def _create(spec: MapSpec, types: TypeStore, token: int) -> tuple[Fd, MapSpec]:

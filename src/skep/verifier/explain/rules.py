@@ -40,6 +40,7 @@ _PHRASES = {
     "flow_keys": "the flow keys",
     "rdonly_untrusted_mem": "a pointer to kernel memory of unknown size",
     "buf": "a buffer of the iterator",
+    "arena": "an address in an arena",
     "ptr_": "a pointer to a kernel object",
     "trusted_ptr_": "a trusted pointer to a kernel object",
     "rcu_ptr_": "a pointer to a kernel object under RCU",

@@ -50,7 +50,7 @@ def function_state(world: World, start: int) -> MachineState | Violation:
         return Violation(Rule.EXCEPTION, None, said, None, {"reason": "it takes one number"}, start)
     frame = Frame(0, start, -1)
     for reg, parameter in enumerate(expected, start=1):
-        if parameter.kind is Passed.NUMBER:
+        if parameter.kind in (Passed.NUMBER, Passed.ARENA):  # an arena pointer must be cast first
             frame.regs[reg] = unknown()
         elif parameter.kind is Passed.CONTEXT:
             frame.regs[reg] = Pointer(Kind.CTX)
@@ -133,7 +133,6 @@ def _unresolvable(world: World) -> Violation | None:
 _FOREIGN_MAPS = frozenset(
     {
         MapType.STRUCT_OPS,
-        MapType.ARENA,
         MapType.INSN_ARRAY,
         MapType.RHASH,
     }
@@ -153,7 +152,17 @@ def check_maps(world: World) -> Violation | None:
                 return _unsupported(f"map '{spec.name}' with a {field.kind.kernel_name} in its value")
         if spec.type in _FOREIGN_MAPS:
             return _unsupported(f"map '{spec.name}': maps of type {spec.type.name}")
-    return None
+    return _check_arenas(world)
+
+
+def _check_arenas(world: World) -> Violation | None:
+    """One arena for each program, and a program that may leak addresses (kernel: check_map_prog_compatibility)."""
+    said = None
+    if len(world.arenas) > 1:
+        said = "Only one arena per program"
+    elif world.arenas and not world.linked.target.privileged:
+        said = "CAP_BPF and CAP_PERFMON are required to use arena"
+    return None if said is None else Violation(Rule.PROGRAM, None, said, None, {"reason": said}, 0)
 
 
 def _unsupported(feature: str) -> Violation:

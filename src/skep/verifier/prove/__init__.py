@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from skep.verifier.prove import access, arguments, arithmetic, calls, exceptions, kfuncs, leaving
+from skep.verifier.prove import access, arena, arguments, arithmetic, calls, exceptions, kfuncs, leaving
+from skep.verifier.requirements import arena as arenas
 from skep.verifier.requirements import kfuncs as requirements
 from skep.verifier.requirements import kinds
 from skep.verifier.requirements.kinds import Requirement, Violation
@@ -38,6 +39,7 @@ PROVERS: dict[type[Requirement], Prover] = {
     requirements.KfuncPlace: kfuncs.kfunc_place,
     requirements.Throws: exceptions.throws,
     requirements.KernelVariable: exceptions.kernel_variable,
+    arenas.ValidCast: arena.valid_cast,
 }
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from skep.abi.contexts import FieldKind
 from skep.abi.kernel_objects import KERNEL_OBJECTS
+from skep.abi.limits import ARENA_PAGE
 from skep.abi.map_types import MapType
 from skep.abi.prog_types import ProgType
 from skep.model.maps import MapSpec
-from skep.verifier.prove import fields, objects, regions, stack
+from skep.verifier.prove import arena, fields, objects, regions, stack
 from skep.verifier.requirements.kinds import (
     LegacyPacketLoad,
     Requirement,
@@ -20,6 +21,7 @@ from skep.verifier.requirements.kinds import (
     Violation,
 )
 from skep.verifier.state.machine import MachineState
+from skep.verifier.state.offsets import MAX_OFFSET
 from skep.verifier.state.typed_context import TypedContext
 from skep.verifier.state.values import Kind, Number, Pointer, type_name
 from skep.verifier.state.world import World
@@ -78,7 +80,7 @@ def _atomic(need: ValidAccess, pointer: Pointer) -> Violation | None:
         verb = "loads from" if need.use is Use.ATOMIC_LOAD else "stores into"
         said = f"BPF_ATOMIC {verb} R{need.reg} {pointer.name} is not allowed"
         return Violation(Rule.ATOMIC_REGION, need, said, need.reg, {"pointer": pointer.name})
-    if kind is not Kind.STACK:
+    if kind is not Kind.STACK and kind is not Kind.ARENA:
         return regions.aligned(need, pointer)
     return None
 
@@ -197,6 +199,7 @@ _BY_KIND: dict[Kind, Callable[[ValidAccess, Pointer, MachineState, World], Viola
     Kind.BTF: objects.valid_access,
     Kind.PROBED: objects.probed_access,
     Kind.BUFFER: objects.buffer_access,
+    Kind.ARENA: arena.access,
 }
 
 
@@ -207,6 +210,8 @@ def valid_map_value(need: ValidMapValue, state: MachineState, world: World) -> V
         return Violation(
             Rule.PROGRAM, need, "fd is not pointing to valid bpf_map", None, {"reason": f"no map {need.map!r}"}
         )
+    if spec.type is MapType.ARENA:
+        return _arena_address(need, spec)
     if spec.type is not MapType.ARRAY or spec.max_entries != 1:
         reason = f"the address of a value of map '{spec.name}' is taken, and it is not an array of one value"
         return Violation(Rule.PROGRAM, need, "direct value access not supported by this map", None, {"reason": reason})
@@ -214,6 +219,17 @@ def valid_map_value(need: ValidMapValue, state: MachineState, world: World) -> V
         said = f"direct value offset of {need.offset} is not allowed"
         return Violation(Rule.PROGRAM, need, said, None, {"reason": said})
     return None
+
+
+def _arena_address(need: ValidMapValue, spec: MapSpec) -> Violation | None:
+    """Any address in the arena, and the one behind it (kernel: arena_map_direct_value_addr)."""
+    size = spec.max_entries * ARENA_PAGE
+    if 0 <= need.offset < MAX_OFFSET and need.offset <= size:
+        return None
+    said = f"direct value offset of {need.offset} is not allowed"
+    if 0 <= need.offset < MAX_OFFSET:
+        said = f"invalid access to map value pointer, value_size={spec.value_size} off={need.offset}"
+    return Violation(Rule.PROGRAM, need, said, None, {"reason": said})
 
 
 _LEGACY_TYPES = frozenset({ProgType.SOCKET_FILTER, ProgType.SCHED_CLS, ProgType.SCHED_ACT})

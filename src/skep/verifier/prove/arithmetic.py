@@ -82,6 +82,8 @@ def valid_arithmetic(need: ValidArithmetic, state: MachineState, world: World) -
     """Two numbers always; pointer and number within limits; two pointers never but for their difference."""
     dst = state.regs[need.dst]
     src = state.regs[need.src] if need.src is not None else None
+    if _is_arena(dst) or _is_arena(src):
+        return None  # any arithmetic is allowed: an access stays in the arena whatever it points to
     if isinstance(dst, Pointer):
         if isinstance(src, Pointer):
             if need.code == op.SUB and world.linked.target.privileged:
@@ -97,6 +99,10 @@ def valid_arithmetic(need: ValidArithmetic, state: MachineState, world: World) -
         dst.rely()
         return _moves(need, src, dst.range, world, reversed_operands=True)
     return None
+
+
+def _is_arena(value: Number | Pointer | None) -> bool:
+    return isinstance(value, Pointer) and value.kind is Kind.ARENA
 
 
 def _moves(

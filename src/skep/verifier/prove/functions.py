@@ -38,6 +38,8 @@ def _matches(
 ) -> bool:
     if parameter.kind is Passed.NUMBER:
         return isinstance(value, Number)
+    if parameter.kind is Passed.ARENA:
+        return isinstance(value, Number) or value.kind is Kind.ARENA
     if parameter.kind is Passed.UNTRUSTED or (parameter.object and parameter.object.trust is Trust.UNTRUSTED):
         return True
     if parameter.object is not None:

@@ -72,9 +72,6 @@ _FOREIGN_NAMES = frozenset(
     {
         "bpf_obj_new_impl",
         "bpf_percpu_obj_new_impl",
-        "bpf_arena_alloc_pages",
-        "bpf_arena_free_pages",
-        "bpf_arena_reserve_pages",
         "bpf_stream_vprintk_impl",
     }
 )

@@ -8,6 +8,7 @@ from skep.abi.helpers import HELPERS, signature_for
 from skep.isa import opcodes as op
 from skep.isa.instruction import FuncRef, Instruction, KsymRef, MapRef, MapValueRef
 from skep.model.programs import LinkedProgram
+from skep.verifier.requirements.arena import ValidCast
 from skep.verifier.requirements.kfuncs import KernelVariable, KfuncArguments, KfuncAvailable, KfuncPlace, Throws
 from skep.verifier.requirements.kinds import (
     Event,
@@ -53,7 +54,7 @@ def _alu(insn: Instruction, slot: int, linked: LinkedProgram) -> Requirements:
         if not by_register:
             return ()
         if width == 64 and insn.off == 1:
-            return (Supported("addr_space_cast (arena)"),)
+            return (Initialised(insn.src), ValidCast(insn.imm))
         how = "" if width == 64 and not insn.off else "sign-extended" if insn.off else "32 bits"
         return (Initialised(insn.src), ValidMove(insn.src, how)) if how else (Initialised(insn.src),)
     if code == op.NEG or code == op.END:
@@ -91,7 +92,7 @@ def _atomic(insn: Instruction, size: int) -> Requirements:
         return (*needs, ValidAccess(insn.dst, insn.off, size, Use.ATOMIC_STORE, value=insn.src))
     if insn.imm == op.CMPXCHG:
         needs = (*needs, Initialised(0))
-    return (*needs, ValidAccess(insn.dst, insn.off, size, Use.ATOMIC))
+    return (*needs, ValidAccess(insn.dst, insn.off, size, Use.ATOMIC, operation=insn.imm))
 
 
 def _load_special(insn: Instruction, slot: int, linked: LinkedProgram) -> Requirements:

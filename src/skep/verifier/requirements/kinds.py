@@ -48,6 +48,7 @@ class Rule(StrEnum):
     POINTER_BYTESWAP = "pointer_byteswap"  # reg, pointer: negation or byte swap of a pointer
     POINTER_PARTIAL_COPY = "pointer_partial_copy"  # reg, pointer: 32-bit or sign-extending move of a pointer
     POINTER_COMPARE = "pointer_compare"  # reg, pointer: comparison that leaks or means nothing
+    ARENA_CAST = "arena_cast"  # reason: addr_space_cast where there is no arena
     POINTER_LEAK = "pointer_leak"  # reg, pointer, where (unprivileged)
     # Memory
     NOT_A_POINTER = "not_a_pointer"  # reg, pointer: access through a scalar, or a pointer kind that has no memory
@@ -72,6 +73,7 @@ class Rule(StrEnum):
     UNBOUNDED_OFFSET = "unbounded_offset"  # reg
     MISALIGNED = "misaligned"  # reg, offset, size
     ATOMIC_REGION = "atomic_region"  # reg, pointer
+    ARENA_SIGN_EXTENSION = "arena_sign_extension"  # reg
     # Kernel objects
     CONTEXT_ARGUMENT = "context_argument"  # offset, size, use, reason: no such argument of what it attaches to
     OBJECT_ACCESS = "object_access"  # reg, struct, offset, size, reason
@@ -185,7 +187,8 @@ class ValidComparison(Requirement):
 class ValidAccess(Requirement):
     """``size`` bytes at ``reg + offset`` may be used in this way (kernel: check_mem_access).
 
-    ``value`` is the register that is stored, None for loads and stores of an immediate.
+    ``value`` is the register that is stored, None for loads and stores of an immediate; ``operation`` says what an
+    atomic does (its imm).
     """
 
     reg: int
@@ -194,6 +197,7 @@ class ValidAccess(Requirement):
     use: Use
     value: int | None = None
     sign_extended: bool = False
+    operation: int = 0
 
 
 @dataclass(frozen=True, slots=True)

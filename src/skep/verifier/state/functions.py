@@ -21,6 +21,7 @@ class Passed(StrEnum):
     CONTEXT = "ctx"
     MEMORY = "mem"
     OBJECT = "a kernel object"
+    ARENA = "an address in an arena"  # or a number
     UNTRUSTED = "untrusted memory"  # anything: it is read with care
 
 
@@ -88,6 +89,10 @@ def _parameter(linked: LinkedProgram, btf: t.Btf, type_id: int, tags: frozenset[
         return f"Arg#{index} type is neither scalar nor pointer"
     if tags & {"trusted", "untrusted"}:
         return _object(linked, btf, stripped, tags, index)
+    if "arena" in tags:
+        if len(tags) > 1:
+            return f"arg#{index} arena cannot be combined with any other tags"
+        return Parameter(Passed.ARENA)
     unknown = tags - {"ctx", "nonnull", "nullable"}
     if unknown:
         return f"unsupported: arg#{index} is tagged arg:{min(unknown)}"

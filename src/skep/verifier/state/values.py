@@ -106,6 +106,7 @@ class Kind(IntEnum):
     XDP_SOCK = 16
     PROBED = 17  # kernel memory of unknown size that is read with care (MEM_RDONLY | PTR_UNTRUSTED)
     BUFFER = 18  # a buffer whose size the kernel checks when the program is attached
+    ARENA = 19  # an address in an arena: any number, followed with care
 
 
 KIND_NAMES = {
@@ -128,6 +129,7 @@ KIND_NAMES = {
     Kind.BTF: "ptr_",
     Kind.PROBED: "rdonly_untrusted_mem",
     Kind.BUFFER: "buf",
+    Kind.ARENA: "arena",
 }
 """The kernel's names in messages (reg_type_str)."""
 

@@ -8,10 +8,11 @@ from skep.abi.contexts import Context, ContextField, context_for
 from skep.abi.helpers import HELPERS, signature_for
 from skep.abi.kfuncs import KfuncFlag
 from skep.abi.map_objects import MAP_STRUCTS
+from skep.abi.map_types import MapType
 from skep.abi.signatures import Signature
 from skep.btf.types import Btf, Datasec, Func, FuncProto, Int, Struct, Var
 from skep.isa import opcodes as op
-from skep.isa.instruction import Instruction, slots
+from skep.isa.instruction import Instruction, MapRef, MapValueRef, slots
 from skep.model.maps import MapSpec
 from skep.model.programs import Access, CallFact, Facts, LinkedProgram, Region, Subprogram
 from skep.verifier.flow.cfg import Flow
@@ -147,6 +148,7 @@ class World:
         "_records",
         "_resizers",
         "_sleepers",
+        "arenas",
         "context",
         "exception_callback",
         "flow",
@@ -172,6 +174,7 @@ class World:
         self.prototypes: dict[int, FuncProto] = _prototypes(linked)
         self.insns: tuple[Instruction | None, ...] = slots(linked.insns)
         self.functions: dict[int, Subprogram] = {sub.start: sub for sub in linked.subprograms}
+        self.arenas: tuple[MapSpec, ...] = _arenas(linked)  # those that the code names
         self.notes = Notebook(len(self.insns))
         self.tail_calls: set[int] = set()  # first slots of functions that make tail calls
         self.global_calls: set[int] = set()  # first slots of global functions that are called
@@ -184,6 +187,11 @@ class World:
         self._members: dict[tuple[int, int, int, int], Found | str] = {}
         self._records: dict[tuple[int, int], Record] = {}
         self._id = 0
+
+    @property
+    def arena(self) -> MapSpec | None:
+        """The arena of the program."""
+        return self.arenas[0] if self.arenas else None
 
     def next_id(self) -> int:
         """A number that was not used before."""
@@ -296,6 +304,11 @@ class World:
     def map_name(self, spec: MapSpec | None) -> str | None:
         """The name of a map, None for an inner map: which one it is, is known at run time only."""
         return spec.name if spec is not None and self.linked.maps.get(spec.name) is spec else None
+
+
+def _arenas(linked: LinkedProgram) -> tuple[MapSpec, ...]:
+    names = {insn.ref.name for insn in linked.insns if isinstance(insn.ref, (MapRef, MapValueRef))}
+    return tuple(spec for name, spec in linked.maps.items() if name in names and spec.type is MapType.ARENA)
 
 
 def _prototypes(linked: LinkedProgram) -> dict[int, FuncProto]:

@@ -16,6 +16,7 @@ from skep.verifier.state.machine import MachineState
 from skep.verifier.state.offsets import moved
 from skep.verifier.state.values import Kind, Number, Pointer, unknown
 from skep.verifier.state.world import World
+from skep.verifier.transfer import arena
 
 Quick = Callable[[MachineState], bool]
 Full = Callable[[MachineState], None]
@@ -24,10 +25,19 @@ _UNKNOWN = Scalar.UNKNOWN
 _S32 = 1 << 31
 
 
+_CAST = op.ALU64 | op.MOV | op.X
+
+
+def _never(state: MachineState) -> bool:
+    return False
+
+
 def make(insn: Instruction, slot: int, world: World) -> tuple[Quick, Full]:
     """The two functions of an ALU or ALU64 instruction."""
     code = insn.opcode & op.CODE_MASK
     if code == op.MOV:
+        if insn.opcode == _CAST and insn.off == 1:
+            return _never, arena.cast(insn, slot, world)
         return _move_register(insn, slot, world) if insn.opcode & op.X else _move_constant(insn, slot, world)
     if code == op.NEG:
         return _negation(insn, slot, world)
@@ -188,6 +198,10 @@ def _binary(insn: Instruction, slot: int, world: World, code: int) -> tuple[Quic
         a = regs[dst]
         b = regs[src] if by_register else fixed
         result: Number | Pointer
+        if arena.is_arena(a) or arena.is_arena(b):
+            regs[dst] = arena.POINTER
+            notes.result(slot, True)
+            return
         if isinstance(a, Pointer) and isinstance(b, Number) and width == 64:
             result = moved(a, b.range, code, world.next_id())
         elif isinstance(a, Number) and isinstance(b, Pointer) and width == 64 and b.kind is not Kind.PROBED:

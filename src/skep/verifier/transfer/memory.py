@@ -40,6 +40,7 @@ REGIONS: dict[Kind, Region] = {
     Kind.MAP: Region.KERNEL,
     Kind.PROBED: Region.KERNEL,
     Kind.BUFFER: Region.KERNEL,
+    Kind.ARENA: Region.ARENA,
 }
 
 _FIELDS: dict[FieldKind, Callable[[World], Value]] = {
@@ -68,11 +69,18 @@ def note(world: World, slot: int, pointer: Pointer, offset: int) -> bool:
         return world.notes.access(slot, Region.CONTEXT, None, field, offset)
     if kind is Kind.PACKET and (pointer.id or pointer.var is not None):
         fixed = None
-    loads = world.insn(slot).opcode & op.CLASS_MASK == op.LDX
-    if not world.notes.through(slot, _group(pointer), loads=loads):
+    insn = world.insn(slot)
+    loads = insn.opcode & op.CLASS_MASK == op.LDX
+    if not _is_read_modify_write(insn) and not world.notes.through(slot, _group(pointer), loads=loads):
         return False
     name = world.map_name(pointer.map) if kind is Kind.MAP_VALUE else None
     return world.notes.access(slot, REGIONS[kind], name, None, fixed)
+
+
+def _is_read_modify_write(insn: Instruction) -> bool:
+    """Atomics that are no plain load or store: the kernel lets them mix pointers (check_atomic_rmw)."""
+    is_atomic = insn.opcode & op.CLASS_MASK == op.STX and insn.opcode & op.MODE_MASK == op.ATOMIC
+    return is_atomic and insn.imm not in (op.LOAD_ACQUIRE, op.STORE_RELEASE)
 
 
 _SOCKETS = frozenset({Kind.SOCK, Kind.SOCK_COMMON, Kind.TCP_SOCK, Kind.XDP_SOCK})
@@ -85,7 +93,7 @@ def _group(pointer: Pointer) -> str:
         return f"object {pointer.object.trust.value}"
     if pointer.kind in _SOCKETS:
         return pointer.name
-    return "memory" if pointer.kind in _MEMORY else ""
+    return "arena" if pointer.kind is Kind.ARENA else "memory" if pointer.kind in _MEMORY else ""
 
 
 def load(insn: Instruction, slot: int, world: World) -> Full:
@@ -212,7 +220,9 @@ def load_immediate(insn: Instruction, slot: int, world: World) -> Full:
         elif isinstance(ref, KsymRef):
             value = kfuncs.address(ref.name, world)
         elif isinstance(ref, MapValueRef):
-            value = Pointer(Kind.MAP_VALUE, off=ref.offset, map=world.map(ref.name))
+            spec = world.map(ref.name)
+            is_arena = spec is not None and spec.type is MapType.ARENA
+            value = unknown() if is_arena else Pointer(Kind.MAP_VALUE, off=ref.offset, map=spec)
         elif isinstance(ref, FuncRef) or insn.src == op.PSEUDO_FUNC:
             value = Pointer(Kind.FUNC, slot=function_slot(insn, slot, world))
         else:

@@ -1,28 +1,28 @@
 """All messages of the verifier, one module per theme; numbers go by theme as well: V01 text, V02 registers, V03 memory,
-V04 calls, V05 leaving, V06 effort, V08 kernel objects and functions, V09 what skep does not do yet."""
+V04 calls, V05 leaving, V06 effort, V08 kernel objects and functions, V09 what skep does not do yet, V10 arenas."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from skep.verifier.explain.catalogue import calls, leaving, memory, objects, registers, stack_objects, structure
+from skep.verifier.explain.catalogue import (
+    arena,
+    calls,
+    leaving,
+    memory,
+    objects,
+    registers,
+    stack_objects,
+    structure,
+)
 from skep.verifier.explain.entry import Entry
+
+_MODULES = (structure, registers, memory, calls, leaving, objects, stack_objects, arena)
 
 #: All rows, by code.
 ENTRIES: tuple[Entry, ...] = tuple(
-    sorted(
-        (
-            *structure.ENTRIES,
-            *registers.ENTRIES,
-            *memory.ENTRIES,
-            *calls.ENTRIES,
-            *leaving.ENTRIES,
-            *objects.ENTRIES,
-            *stack_objects.ENTRIES,
-        ),
-        key=lambda entry: entry.code,
-    )
+    sorted((entry for module in _MODULES for entry in module.ENTRIES), key=lambda entry: entry.code)
 )
 
 #: The row of a Rule or Flaw. Members of the two with one value are one finding.
