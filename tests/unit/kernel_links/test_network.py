@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
+import subprocess
 from collections.abc import Callable
 
 import pytest
@@ -39,7 +41,8 @@ SEC("tc/ingress") int c(struct __sk_buff *skb) { note(skb, 'c'); return TCX_NEXT
 SEC("tc/egress") int out(struct __sk_buff *skb) { __sync_fetch_and_add(&hits, 1); return TCX_NEXT; }
 SEC("tc") int classic(struct __sk_buff *skb) { __sync_fetch_and_add(&hits, 1); return TC_ACT_OK; }
 SEC("tc") int classic_drop(struct __sk_buff *skb) { __sync_fetch_and_add(&second, 1); return TC_ACT_SHOT; }
-SEC("netkit/primary") int kit(struct __sk_buff *skb) { return 0; }
+SEC("netkit/primary") int kit(struct __sk_buff *skb) { __sync_fetch_and_add(&hits, 1); return -1; }
+SEC("netkit/primary") int kit_drop(struct __sk_buff *skb) { __sync_fetch_and_add(&second, 1); return 2; }
 SEC("netfilter") int filter(struct bpf_nf_ctx *ctx) { __sync_fetch_and_add(&hits, 1); return 0; }
 SEC("netfilter") int filter_all(struct bpf_nf_ctx *ctx) { return 1; }
 SEC("sk_lookup") int redirect(struct bpf_sk_lookup *ctx)
@@ -180,11 +183,38 @@ def test_classic_tc_leaves_nothing_behind(load: Load, network: Network) -> None:
 
 
 def test_netkit_works_or_says_what_is_missing(load: Load, network: Network) -> None:
-    live = load(SOURCE, programs=["kit"])
-    if not missing_options("Netkit"):
-        pytest.skip("this kernel has netkit; the test of it needs a device")
-    with pytest.raises(UnsupportedError, match="CONFIG_NETKIT"):
-        live.programs["kit"].attach(hooks.Netkit(network.inner, netns=network.path))
+    live = load(SOURCE, programs=["kit", "kit_drop"])
+    if missing_options("Netkit"):
+        with pytest.raises(UnsupportedError, match="CONFIG_NETKIT"):
+            live.programs["kit"].attach(hooks.Netkit(network.inner, netns=network.path))
+        return
+    try:
+        network.ip("link add skkit type netkit")  # the kernel names the peer
+    except subprocess.CalledProcessError as error:
+        if "SKEP_KERNEL_ROW" in os.environ:
+            raise
+        pytest.skip(f"no netkit devices here: {error.stderr}")
+    (peer,) = {line.split(": ")[1].split("@")[0] for line in network.ip("-o link").splitlines() if "@skkit" in line}
+    network.ip("addr add 10.98.0.1/24 dev skkit")
+    for name in ("skkit", peer):
+        network.ip(f"link set dev {name} up")
+
+    def send_datagrams() -> None:
+        with inside(network.path), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+            for _ in range(3):
+                datagrams.sendto(b"x", ("10.98.0.2", 9))
+
+    with live.programs["kit"].attach(hooks.Netkit("skkit", netns=network.path)) as link:
+        send_datagrams()
+        assert value(live, "hits") >= 3
+        assert link.info()["type"] == "netkit"
+        link.update(live.programs["kit_drop"])
+        before = value(live, "hits")
+        send_datagrams()
+        assert (value(live, "hits"), value(live, "second") >= 3) == (before, True)
+    before = value(live, "second")
+    send_datagrams()
+    assert value(live, "second") == before
 
 
 def test_netfilter(load: Load, network: Network) -> None:
