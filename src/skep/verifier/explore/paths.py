@@ -109,7 +109,7 @@ class Walk:
             frames = len(state.frames)
             next_slot = act(state, forks)
             if forks:
-                if slot in self.pruner.may_goto and parent is not None:
+                if slot in self.pruner.rounds and parent is not None:
                     before = self.pruner.previous(slot, state, parent.parent)
                     if before is not None:
                         widen(before, forks[-1][1])

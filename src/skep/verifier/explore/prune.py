@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from skep.abi.kfuncs import KfuncFlag
+from skep.isa import opcodes as op
 from skep.verifier.explore.covers import Comparison, Mode
 from skep.verifier.flow.liveness import live_registers
 from skep.verifier.flow.stack_liveness import live_cells
 from skep.verifier.requirements.kinds import Rule, Terminates, Violation
+from skep.verifier.state.iterators import Iterator, depths_differ
 from skep.verifier.state.machine import MachineState
-from skep.verifier.state.stack import Cell
-from skep.verifier.state.values import Number
+from skep.verifier.state.stack import Cell, object_index
+from skep.verifier.state.values import Kind, Number, Pointer
 from skep.verifier.state.world import World
 
 _CALLBACK_HELPERS = frozenset({164, 180, 181})
@@ -71,7 +74,9 @@ class Pruner:
             if insn is not None and insn.opcode == 0x85 and insn.src == 0 and insn.imm in _CALLBACK_HELPERS
         )
         self.may_goto = flow.forced_points
-        self.forced = flow.forced_points | self.callbacks
+        self.iterators = _next_calls(world)
+        self.rounds = self.may_goto | self.iterators
+        self.forced = self.rounds | self.callbacks
         self.points = frozenset(flow.prune_points | self.forced)
         self.saved: dict[tuple[int, ...], list[Checkpoint]] = {}
         self.total = 0
@@ -135,6 +140,11 @@ class Pruner:
         cells: tuple[int, ...],
     ) -> bool | Violation | None:
         """The saved state lies on this path, or its other branches are still to come."""
+        if slot in self.iterators:
+            if _is_active(state) and self._covered(node, state, live, cells, Mode.WITHIN, complete=False):
+                self._join_loop(parent, node)
+                return True
+            return None
         if slot in self.callbacks or (slot in self.may_goto and node.state.may_goto_depth != state.may_goto_depth):
             if self._covered(node, state, live, cells, Mode.WITHIN, complete=False):
                 self._join_loop(parent, node)
@@ -143,7 +153,11 @@ class Pruner:
         if node.state.may_goto_depth != state.may_goto_depth:
             return None
         comparison = Comparison(Mode.EXACT, self.world)
-        if comparison.states(node.state, state, live, cells) and _depths(node.state) == _depths(state):
+        if (
+            comparison.states(node.state, state, live, cells)
+            and _depths(node.state) == _depths(state)
+            and not depths_differ(node.state, state)
+        ):
             said = f"infinite loop detected at insn {slot}"
             return Violation(Rule.INFINITE_LOOP, Terminates(), said, None, {}, slot)
         return None
@@ -191,13 +205,10 @@ class Pruner:
 
     def previous(self, slot: int, state: MachineState, parent: Checkpoint | None) -> MachineState | None:
         """The state at the last visit of this place on this path (kernel: find_prev_entry)."""
-        calls = [frame.call_slot for frame in state.frames]
-        node = parent
-        saved = {id(item) for item in self.saved.get((slot, *calls), ())}
-        while node is not None:
-            if id(node) in saved:
+        depth = -1 if parent is None else parent.depth
+        for node in reversed(self.saved.get((slot, *[frame.call_slot for frame in state.frames]), ())):
+            if node.branches and node.depth <= depth:
                 return node.state
-            node = node.parent
         return None
 
 
@@ -233,6 +244,28 @@ def _renewed(value: Number, numbers: dict[int, Number]) -> Number:
         made.shared, made.token, made.delta, made.wraps = True, value.token or value, value.delta, value.wraps
     numbers[id(value)] = made
     return made
+
+
+def _next_calls(world: World) -> frozenset[int]:
+    """Slots that ask an iterator for its next element."""
+    found = set()
+    for slot, insn in enumerate(world.insns):
+        if insn is not None and insn.opcode == op.JMP | op.CALL and insn.src == op.CALL_KFUNC:
+            proto = world.kfunc(getattr(insn.ref, "name", ""))
+            if not isinstance(proto, str) and proto.has(KfuncFlag.ITER_NEXT):
+                found.add(slot)
+    return frozenset(found)
+
+
+def _is_active(state: MachineState) -> bool:
+    """Whether r1 is an iterator that may give more."""
+    pointer = state.regs[1]
+    if not isinstance(pointer, Pointer) or pointer.kind is not Kind.STACK:
+        return False
+    index = object_index(pointer, 1)
+    cell = state.frames[pointer.frame].cell(index) if index is not None else None
+    held = cell.object if cell is not None else None
+    return isinstance(held, Iterator) and not held.drained
 
 
 def _depths(state: MachineState) -> list[int]:

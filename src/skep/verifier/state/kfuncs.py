@@ -76,6 +76,7 @@ _SUFFIXES = {
     "__str": Wants.STRING,
     "__map": Wants.MAP,
     "__irq_flag": Wants.IRQ_FLAGS,
+    "__iter": Wants.ITERATOR,
 }
 _STRUCTS = {
     "bpf_dynptr": Wants.DYNPTR,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from skep.verifier.state.stack import Cell
-from skep.verifier.state.values import Kind, Pointer, Value
+from skep.verifier.state.values import Kind, Pointer, Value, unknown
 
 
 class Frame:
@@ -81,9 +81,10 @@ class MachineState:
         refs: open references: (id, slot that acquired it).
         may_goto_depth: how often may_goto was taken on this path.
         sections: critical sections that are open.
+        irqs: saved interrupt flags that must be restored, the last one first: (id, slot that saved them).
     """
 
-    __slots__ = ("frames", "may_goto_depth", "refs", "regs", "sections")
+    __slots__ = ("frames", "irqs", "may_goto_depth", "refs", "regs", "sections")
 
     def __init__(self, frames: list[Frame], refs: tuple[tuple[int, int], ...] = ()) -> None:
         self.frames = frames
@@ -91,12 +92,14 @@ class MachineState:
         self.refs = refs
         self.may_goto_depth = 0
         self.sections = NO_SECTIONS
+        self.irqs: tuple[tuple[int, int], ...] = ()
 
     def copy(self) -> MachineState:
         """A copy that shares values: list copies only."""
         twin = MachineState([frame.copy() for frame in self.frames], self.refs)
         twin.may_goto_depth = self.may_goto_depth
         twin.sections = self.sections
+        twin.irqs = self.irqs
         return twin
 
     @property
@@ -114,6 +117,11 @@ class MachineState:
         frame = self.frames.pop()
         self.regs = self.frames[-1].regs
         return frame
+
+    def forget(self, ref: int) -> None:
+        """A reference is given back: what belongs to it is no pointer any more (kernel: release_reference)."""
+        self.refs = tuple(item for item in self.refs if item[0] != ref)
+        self.map_values(lambda held: unknown() if isinstance(held, Pointer) and held.ref == ref else held)
 
     def map_values(self, change: Callable[[Value], Value]) -> None:
         """Replace values in all registers and spills: ``change(value)`` gives the new value, or the same object."""

@@ -107,6 +107,17 @@ def part_of(object: StackObject, kind: int) -> Cell:
     return Cell(bytes([kind] * 8), object=object)
 
 
+def object_index(pointer: Pointer, cells: int) -> int | None:
+    """Index of the cell at the lowest address of an object of so many cells; None: an object cannot be there
+    (kernel: stack_slot_obj_get_spi).
+    """
+    if pointer.var is not None and pointer.var.mask:
+        return None
+    off = pointer.off + pointer.low
+    index = (-off - 1) // 8
+    return index if off % 8 == 0 and index + 1 >= cells else None
+
+
 def holds_pointer(cell: Cell) -> bool:
     """Whether a pointer is spilled here."""
     return isinstance(cell.value, Pointer)

@@ -220,9 +220,7 @@ def _release(state: MachineState, value: Value | None) -> None:
     """A reference is given back: what belongs to it is no pointer any more."""
     if not isinstance(value, Pointer) or not value.ref:
         return
-    ref = value.ref
-    state.refs = tuple(item for item in state.refs if item[0] != ref)
-    state.map_values(lambda held: unknown() if isinstance(held, Pointer) and held.ref == ref else held)
+    state.forget(value.ref)
 
 
 def forget_packet(state: MachineState) -> None:

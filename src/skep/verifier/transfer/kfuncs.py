@@ -51,7 +51,7 @@ def call(insn: Instruction, slot: int, world: World) -> Branch:
             state.map_values(
                 lambda held: unknown() if isinstance(held, Pointer) and held.kind in PACKET_KINDS else held
             )
-        after = AFTER.get(name)
+        after = iterators.advance if proto.has(KfuncFlag.ITER_NEXT) else AFTER.get(name)
         if after is not None:
             after(call)
         return slot + 1
@@ -79,6 +79,7 @@ def _leave_rcu(state: MachineState) -> None:
         return loose
 
     state.map_values(change)
+    iterators.leave_rcu(state)
 
 
 def _release(proto: KfuncProto, state: MachineState) -> None:
@@ -86,13 +87,8 @@ def _release(proto: KfuncProto, state: MachineState) -> None:
     for index, _ in enumerate(proto.params):
         value = state.regs[index + 1]
         if isinstance(value, Pointer) and value.ref:
-            _forget(state, value.ref)
+            state.forget(value.ref)
             return
-
-
-def _forget(state: MachineState, ref: int) -> None:
-    state.refs = tuple(item for item in state.refs if item[0] != ref)
-    state.map_values(lambda held: unknown() if isinstance(held, Pointer) and held.ref == ref else held)
 
 
 def _use_memory(proto: KfuncProto, state: MachineState, world: World) -> None:
@@ -114,7 +110,7 @@ def _use_memory(proto: KfuncProto, state: MachineState, world: World) -> None:
 def _result(call: Call) -> Value | None:
     proto, state, slot, world = call.proto, call.state, call.slot, call.world
     btf = proto.btf
-    special = RESULTS.get(proto.name)
+    special = iterators.element if proto.has(KfuncFlag.ITER_NEXT) else RESULTS.get(proto.name)
     if special is not None:
         return special(call)
     returned = btf[proto.returns]

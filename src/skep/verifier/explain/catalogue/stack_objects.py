@@ -14,4 +14,12 @@ ENTRIES = (
         why=("only the kernel functions that belong to it may look into it",),
         help="ask the object through its functions, and keep plain data in other variables",
     ),
+    Entry(
+        "V0830",
+        Rule.ITERATOR_PHASE,
+        "an iterator is used out of order",
+        ("{kfunc}() wants {iterator} {phase}",),
+        why=("an iterator is made once, asked until it gives NULL, and destroyed once",),
+        help="use it as bpf_for_each() does: new, then next until it gives NULL, then destroy on every path",
+    ),
 )
