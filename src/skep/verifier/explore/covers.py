@@ -37,10 +37,12 @@ class Comparison:
         """Frame by frame. ``live``, ``cells``: for each frame the registers and stack cells that matter."""
         if len(old.refs) != len(new.refs) or len(old.frames) != len(new.frames) or old.sections != new.sections:
             return False
+        if len(old.irqs) != len(new.irqs):
+            return False
         for a, b, mask in zip(old.frames, new.frames, live, strict=True):
             if not self._registers(a, b, mask):
                 return False
-        for (a_id, _), (b_id, _) in zip(old.refs, new.refs, strict=True):
+        for (a_id, _), (b_id, _) in zip((*old.refs, *old.irqs), (*new.refs, *new.irqs), strict=True):
             if not self._same_id(a_id, b_id):
                 return False
         return all(self._stack(a, b, cell_mask) for a, b, cell_mask in zip(old.frames, new.frames, cells, strict=True))

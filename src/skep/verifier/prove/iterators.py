@@ -46,7 +46,7 @@ def _argument(
     if not proto.has(KfuncFlag.ITER_NEW):
         return _initialised(need, proto, param, index, value, frame, place, cells, name)
     if place is None or not _unused(frame, place, cells):
-        return _wrong_phase(need, index, value, f"expected uninitialized {name} as arg #{index}", name, wanted="new")
+        return _wrong_phase(need, index, value, f"expected uninitialized {name} as arg #{index}", name, wanted="a new")
     off = value.off + value.low
     violation = stack.in_bounds(need, value, index + 1, value.off, 8, writes=True)
     return violation or stack_objects.overwritable(need, state, frame, off, off + struct.size, index + 1)
@@ -75,12 +75,12 @@ def _initialised(
         cell = frame.cell(place - part) if place is not None else None
         held = cell.object if cell is not None else None
         if not isinstance(held, Iterator) or held.btf is not proto.btf or held.type != param.type:
-            return _wrong_phase(need, index, value, said, name, wanted="initialised")
+            return _wrong_phase(need, index, value, said, name, wanted="an initialised")
         if held.trust & Trust.UNTRUSTED:
             said = f"expected an RCU CS when using {need.name}"
             return Violation(Rule.SECTION_NEEDED, need, said, index + 1, {"kfunc": need.name})
         if held.part != part:
-            return _wrong_phase(need, index, value, said, name, wanted="initialised")
+            return _wrong_phase(need, index, value, said, name, wanted="an initialised")
     return None
 
 

@@ -28,12 +28,9 @@ _SENTENCES = {
 def nothing_open(need: NothingOpen, state: MachineState, world: World) -> Violation | None:
     """No reference is open; at the exit of a subprogram it may be (the caller can release it), of a callback not."""
     refs = state.refs
-    if need.event is not Event.EXIT or len(state.frames) == 1:
-        violation = sections_closed(need, state, need.event)
-        if violation is not None:
-            return violation
     if not refs:
-        return None
+        inside = need.event is Event.EXIT and len(state.frames) > 1
+        return None if inside else sections_closed(need, state, need.event)
     if need.event is Event.EXIT and len(state.frames) > 1:
         frame = state.frame
         if frame.callback is None:
@@ -55,7 +52,9 @@ _PLACES = {
 
 def sections_closed(need: Requirement, state: MachineState, event: Event) -> Violation | None:
     """No critical section is open (kernel: check_resource_leak)."""
-    if state.sections.rcu:
+    if state.irqs:
+        region, section = "bpf_local_irq_save", "interrupts are off"
+    elif state.sections.rcu:
         region, section = "bpf_rcu_read_lock", "the RCU read lock is held"
     elif state.sections.preempt:
         region, section = "bpf_preempt_disable", "preemption is disabled"
@@ -71,6 +70,8 @@ def sleeps_in(state: MachineState, said: str) -> tuple[str, str] | None:
         return f"{said} rcu_read_lock region", "the RCU read lock is held"
     if state.sections.preempt:
         return f"{said} non-preemptible region", "preemption is disabled"
+    if state.irqs:
+        return f"{said} IRQ-disabled region", "interrupts are off"
     return None
 
 

@@ -90,6 +90,7 @@ class Rule(StrEnum):
     KFUNC_SLEEPS = "kfunc_sleeps"  # kfunc
     KFUNC_ARGUMENT = "kfunc_argument"  # reg, kfunc, expected, pointer
     ITERATOR_PHASE = "iterator_phase"  # reg, kfunc, iterator, wanted (new, initialised)
+    IRQ_ORDER = "irq_order"  # reg, kfunc, reason
     SECTION_UNMATCHED = "section_unmatched"  # kfunc, section: closed without being open, or opened twice
     SECTION_SLEEPS = "section_sleeps"  # function, section: something that may sleep where nothing may
     SECTION_OPEN = "section_open"  # event, section

@@ -1,4 +1,4 @@
-"""Iterators that a program drives itself: new, next until it gives NULL, destroy (kernel: struct bpf_iter_* on the stack)."""
+"""Iterators that a program drives itself: new, next until NULL, destroy (kernel: struct bpf_iter_* on the stack)."""
 
 from __future__ import annotations
 

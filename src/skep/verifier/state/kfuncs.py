@@ -22,6 +22,8 @@ THROW, TRAP, KMEM_CACHE = "bpf_throw", "__bpf_trap", "bpf_get_kmem_cache"
 RCU_LOCK, RCU_UNLOCK = "bpf_rcu_read_lock", "bpf_rcu_read_unlock"
 PREEMPT_DISABLE, PREEMPT_ENABLE = "bpf_preempt_disable", "bpf_preempt_enable"
 SESSION_COOKIE = "bpf_session_cookie"
+IRQ_SAVERS = frozenset({"bpf_local_irq_save", "bpf_res_spin_lock_irqsave"})
+IRQ_BY_LOCK = frozenset({"bpf_res_spin_lock_irqsave", "bpf_res_spin_unlock_irqrestore"})
 
 
 class Wants(StrEnum):

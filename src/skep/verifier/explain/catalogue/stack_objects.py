@@ -18,8 +18,15 @@ ENTRIES = (
         "V0830",
         Rule.ITERATOR_PHASE,
         "an iterator is used out of order",
-        ("{kfunc}() wants {iterator} {phase}",),
+        ("{kfunc}() wants {wanted} {iterator}; {reg} points to none",),
         why=("an iterator is made once, asked until it gives NULL, and destroyed once",),
         help="use it as bpf_for_each() does: new, then next until it gives NULL, then destroy on every path",
+    ),
+    Entry(
+        "V0831",
+        Rule.IRQ_ORDER,
+        "saved interrupt flags are restored out of order",
+        ("{kfunc}() cannot restore these flags: {reason}",),
+        help="restore what was saved last first, each with the function that belongs to the one that saved it",
     ),
 )
