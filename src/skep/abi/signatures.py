@@ -28,7 +28,8 @@ class ArgKind(StrEnum):
     FIXED_LONG = "long"  # pointer to 8 bytes, aligned
     SPIN_LOCK = "spin_lock"
     TIMER = "timer"
-    KPTR = "kptr"
+    KPTR = "kptr"  # a field that owns a kernel object
+    KPTR_VALUE = "kptr_value"  # what is put into it: a reference to such an object, or NULL
     DYNPTR = "dynptr"
     SOCKET = "socket"
     SOCK_COMMON = "sock_common"

@@ -10,7 +10,7 @@ from skep.verifier.options import MemoryEntry
 from skep.verifier.prove.access import valid_map_value
 from skep.verifier.requirements.kinds import Requirement, Rule, Supported, ValidMapValue, Violation
 from skep.verifier.state.catcher import exception_callback
-from skep.verifier.state.fields import Special
+from skep.verifier.state.fields import POINTERS, Special
 from skep.verifier.state.functions import Passed
 from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.values import Kind, Pointer, constant, unknown
@@ -22,7 +22,7 @@ MAX_CALL_FRAMES = 8
 _TAIL_CALL_STACK = 256
 
 # Special fields whose functions this verifier does not know yet.
-_FOREIGN_FIELDS = frozenset(Special)
+_FOREIGN_FIELDS = frozenset(Special) - POINTERS
 
 
 def entry_state(world: World) -> MachineState:

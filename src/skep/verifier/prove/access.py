@@ -10,7 +10,7 @@ from skep.abi.limits import ARENA_PAGE
 from skep.abi.map_types import MapType
 from skep.abi.prog_types import ProgType
 from skep.model.maps import MapSpec
-from skep.verifier.prove import arena, fields, objects, regions, stack
+from skep.verifier.prove import arena, fields, kptrs, objects, regions, stack
 from skep.verifier.requirements.kinds import (
     LegacyPacketLoad,
     Requirement,
@@ -128,7 +128,8 @@ def _map_value(need: ValidAccess, pointer: Pointer, state: MachineState, world: 
     if violation is not None:
         return violation
     violation = regions.within(need, pointer, need.reg, off, need.size, spec.value_size)
-    return violation or fields.untouched(need, pointer, need.reg, off, need.size, world, direct=True)
+    violation = violation or fields.untouched(need, pointer, need.reg, off, need.size, world, direct=True)
+    return violation or kptrs.valid_access(need, pointer, state, world)
 
 
 _READS = frozenset({Use.READ, Use.ATOMIC, Use.ATOMIC_LOAD})

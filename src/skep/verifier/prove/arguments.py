@@ -8,7 +8,7 @@ from dataclasses import replace
 from skep.abi.map_types import MapType
 from skep.abi.signatures import Arg, ArgKind, MemoryUse, Signature
 from skep.model.maps import MapSpec
-from skep.verifier.prove import access, fields, objects, regions, stack, stack_objects
+from skep.verifier.prove import access, fields, kptrs, objects, regions, stack, stack_objects
 from skep.verifier.requirements.kinds import Requirement, Rule, Use, ValidAccess, ValidArgument, Violation
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.offsets import MAX_OFFSET
@@ -53,6 +53,7 @@ _WANTED: dict[ArgKind, tuple[frozenset[Kind], str]] = {
         frozenset({Kind.BTF}),
         "percpu_ptr_, percpu_rcu_ptr_, percpu_trusted_ptr_",
     ),
+    ArgKind.KPTR: (frozenset({Kind.MAP_VALUE, Kind.BTF}), "map_value, ptr_, ptr_, rcu_ptr_"),
     ArgKind.BTF_SOCK_COMMON: (_SOCKETS | {Kind.BTF}, "sock_common, sock, tcp_sock, xdp_sock, ptr_, trusted_ptr_"),
 }
 _OBJECTS = frozenset({ArgKind.BTF_OBJECT, ArgKind.BTF_SOCK_COMMON, ArgKind.PERCPU_BTF_OBJECT})
@@ -76,6 +77,8 @@ def valid_argument(need: ValidArgument, state: MachineState, world: World) -> Vi
         return None
     if kind in _NUMBERS:
         return _number(need, value, state, world)
+    if kind is ArgKind.KPTR_VALUE:
+        return kptrs.given(need, state, world)
     wanted = _WANTED.get(kind)
     if wanted is None:
         feature = f"helper arguments of kind {kind.value}"
@@ -309,4 +312,5 @@ _DETAILS: dict[ArgKind, _Detail] = {
     ArgKind.FIXED_INT: _fixed,
     ArgKind.FIXED_LONG: _fixed,
     ArgKind.CONST_STRING: _string,
+    ArgKind.KPTR: kptrs.destination,
 }

@@ -34,7 +34,6 @@ _NOT_YET = {
     170: "bpf_timer_set_callback",
     171: "bpf_timer_start",
     172: "bpf_timer_cancel",
-    194: "bpf_kptr_xchg",
     209: "bpf_user_ringbuf_drain",
 }
 

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from skep.abi.kfuncs import KfuncFlag, may_call
 from skep.btf import types as t
-from skep.verifier.prove import access, dynptrs, fields, graphs, irq, iterators, locks, objects, regions, stack
+from skep.verifier.prove import (
+    access,
+    allocated,
+    dynptrs,
+    fields,
+    graphs,
+    irq,
+    iterators,
+    locks,
+    objects,
+    regions,
+    stack,
+)
 from skep.verifier.prove.arguments import constant_string
 from skep.verifier.prove.kfunc_calls import ArgumentProver, CallProver, wrong
 from skep.verifier.prove.leaving import sleeps_in
@@ -20,7 +32,7 @@ from skep.verifier.state.world import World
 
 # Pointers that stand for an object of the kernel without being one (kernel: reg2btf_ids).
 STANDS_FOR = {Kind.SOCK: "sock", Kind.SOCK_COMMON: "sock_common", Kind.TCP_SOCK: "tcp_sock", Kind.MAP: "bpf_map"}
-_STRICT = KfuncFlag.TRUSTED_ARGS | KfuncFlag.RCU
+_STRICT = KfuncFlag.TRUSTED_ARGS | KfuncFlag.RCU | KfuncFlag.RELEASE  # is_kfunc_trusted_args(), is_kfunc_rcu()
 _UNDER_INIT = "___init"
 
 ARGUMENTS: dict[Wants, ArgumentProver] = {
@@ -28,11 +40,19 @@ ARGUMENTS: dict[Wants, ArgumentProver] = {
     **irq.ARGUMENTS,
     **dynptrs.ARGUMENTS,
     **locks.ARGUMENTS,
+    **allocated.ARGUMENTS,
     **graphs.ARGUMENTS,
 }
 """By kind of parameter; the kinds that are not here are proved in this module."""
 
-CALLS: dict[str, CallProver] = {**iterators.CALLS, **irq.CALLS, **dynptrs.CALLS, **locks.CALLS, **graphs.CALLS}
+CALLS: dict[str, CallProver] = {
+    **iterators.CALLS,
+    **irq.CALLS,
+    **dynptrs.CALLS,
+    **locks.CALLS,
+    **allocated.CALLS,
+    **graphs.CALLS,
+}
 """By function: what its arguments must be together, and what else it needs."""
 
 
@@ -70,8 +90,6 @@ _DEVICE_BOUND = frozenset({"bpf_xdp_metadata_rx_timestamp", "bpf_xdp_metadata_rx
 # Whose result or effect needs more than their prototype: P-objects' room.
 _FOREIGN_NAMES = frozenset(
     {
-        "bpf_obj_new_impl",
-        "bpf_percpu_obj_new_impl",
         "bpf_stream_vprintk_impl",
     }
 )

@@ -55,12 +55,34 @@ def _access(
         kind = "user" if found.trust & Trust.USER else "percpu"
         said = f"R{reg} is ptr_{name} access {kind} memory: off={offset}"
         return Violation(Rule.OBJECT_REGION, need, said, reg, {**values, "region": kind})
-    if writes:
+    if found.trust & Trust.ALLOC:
+        violation = _allocated(need, reg, pointer, offset, size, world, values)
+        if violation is not None:
+            return violation
+    elif writes:
         return _writable(need, reg, found, offset, size, world, values)
     member = world.member(found, offset, size)
     if isinstance(member, str):
         return Violation(Rule.OBJECT_ACCESS, need, member, reg, {**values, "reason": member})
     return None
+
+
+def _allocated(
+    need: Requirement, reg: int, pointer: Pointer, offset: int, size: int, world: World, values: dict[str, object]
+) -> Violation | None:
+    """An object of the program's own: it is still there, and only its plain fields are touched (kernel:
+    btf_struct_access).
+    """
+    found = pointer.object
+    assert found is not None
+    if not pointer.ref and not found.trust & (Trust.BORROWED | Trust.RCU):
+        said = "ref_obj_id for allocated object must be non-zero"
+        return Violation(Rule.OBJECT_TRUST, need, said, reg, {**values, "wanted": "valid", "function": "an access"})
+    field = world.record(pointer).touched(offset, offset + size)
+    if field is None:
+        return None
+    said = f"direct access to {field.kind.kernel_name} is disallowed"
+    return Violation(Rule.ALLOCATED_FIELD, need, said, reg, {**values, "field": field.kind.kernel_name})
 
 
 def _writable(
@@ -181,7 +203,9 @@ _PLAIN = frozenset({Trust.NONE, Trust.TRUSTED, Trust.RCU})
 _SOCKETS = frozenset({Trust.NONE, Trust.TRUSTED})
 _PERCPU = frozenset({Trust.PERCPU, Trust.PERCPU | Trust.RCU, Trust.PERCPU | Trust.TRUSTED})
 _MEMORY = frozenset({Trust.TRUSTED})
+_NODE = Trust.ALLOC | Trust.BORROWED
 _ACCEPTED = {
+    ArgKind.KPTR: frozenset({Trust.ALLOC, _NODE, _NODE | Trust.RCU}),
     ArgKind.BTF_OBJECT: _PLAIN,
     ArgKind.BTF_SOCK_COMMON: _SOCKETS,
     ArgKind.PERCPU_BTF_OBJECT: _PERCPU,

@@ -73,7 +73,7 @@ def _load(insn: Instruction, slot: int, linked: LinkedProgram) -> Requirements:
 
 def _store(insn: Instruction, slot: int, linked: LinkedProgram) -> Requirements:
     size = op.SIZE_BYTES[insn.opcode & op.SIZE_MASK]
-    return (Initialised(insn.dst), ValidAccess(insn.dst, insn.off, size, Use.WRITE))
+    return (Initialised(insn.dst), ValidAccess(insn.dst, insn.off, size, Use.WRITE, imm=insn.imm))
 
 
 def _store_register(insn: Instruction, slot: int, linked: LinkedProgram) -> Requirements:

@@ -96,6 +96,17 @@ class Rule(StrEnum):
     SECTION_OPEN = "section_open"  # event, section
     SECTION_NEEDED = "section_needed"  # kfunc: only under the RCU read lock
     EXCEPTION = "exception"  # reason
+    # Pointers to objects in maps, allocated objects, lists and trees
+    KPTR_ACCESS = "kptr_access"  # reg, field, offset, reason: a pointer field is read or written in the wrong way
+    KPTR_TYPE = "kptr_type"  # reg, field, pointer, struct, expected: a pointer field cannot keep this pointer
+    KPTR_FIELD = "kptr_field"  # reg, helper, pointer, reason: no field whose object can be exchanged
+    ALLOCATION = "allocation"  # reg, kfunc, reason: no type that can be allocated
+    ALLOCATED_FIELD = "allocated_field"  # reg, struct, field: a special field of an allocated object is touched
+    ALLOCATED_ARGUMENT = "allocated_argument"  # reg, kfunc, expected, pointer: not the allocated object it must be
+    GRAPH_ROOT = "graph_root"  # reg, kfunc, root, reason: no list or tree there
+    GRAPH_NODE = "graph_node"  # reg, kfunc, root, reason: no node that the list or tree can hold
+    GRAPH_UNLOCKED = "graph_unlocked"  # reg, kfunc, root: the lock beside it is not held
+    GRAPH_CALLBACK = "graph_callback"  # kfunc: not in a function that compares nodes
     # Calls
     HELPER_UNKNOWN = "helper_unknown"  # helper
     HELPER_PROG_TYPE = "helper_prog_type"  # helper, prog_type
@@ -189,8 +200,8 @@ class ValidComparison(Requirement):
 class ValidAccess(Requirement):
     """``size`` bytes at ``reg + offset`` may be used in this way (kernel: check_mem_access).
 
-    ``value`` is the register that is stored, None for loads and stores of an immediate; ``operation`` says what an
-    atomic does (its imm).
+    ``value`` is the register that is stored, None for loads and stores of an immediate, which is ``imm``; ``operation``
+    says what an atomic does.
     """
 
     reg: int
@@ -200,6 +211,7 @@ class ValidAccess(Requirement):
     value: int | None = None
     sign_extended: bool = False
     operation: int = 0
+    imm: int = 0
 
 
 @dataclass(frozen=True, slots=True)

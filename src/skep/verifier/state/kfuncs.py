@@ -42,6 +42,7 @@ class Wants(StrEnum):
     DYNPTR = "a dynptr"
     ITERATOR = "an iterator"
     ALLOCATED = "an object that the program allocated"
+    REFCOUNTED = "an allocated object that counts its references"
     LIST_HEAD = "a list"
     LIST_NODE = "a list node"
     TREE_ROOT = "a tree"
@@ -57,6 +58,7 @@ SPECIAL = frozenset(
         Wants.DYNPTR,
         Wants.ITERATOR,
         Wants.ALLOCATED,
+        Wants.REFCOUNTED,
         Wants.LIST_HEAD,
         Wants.LIST_NODE,
         Wants.TREE_ROOT,
@@ -74,7 +76,7 @@ _SUFFIXES = {
     "__ign": Wants.ANYTHING,
     "__prog": Wants.ANYTHING,
     "__alloc": Wants.ALLOCATED,
-    "__refcounted_kptr": Wants.ALLOCATED,
+    "__refcounted_kptr": Wants.REFCOUNTED,
     "__str": Wants.STRING,
     "__map": Wants.MAP,
     "__irq_flag": Wants.IRQ_FLAGS,
@@ -287,6 +289,11 @@ def _by_type(prog_type: ProgType, function: str, row: Kfunc, target: t.BtfType, 
     if isinstance(target, t.FuncProto):
         return Wants.CALLBACK
     return Wants.POINTER
+
+
+def is_scalar_struct(btf: t.Btf, type_id: int) -> bool:
+    """A structure of numbers."""
+    return _is_scalar(btf, type_id, 0)
 
 
 def _is_scalar(btf: t.Btf, type_id: int, depth: int) -> bool:

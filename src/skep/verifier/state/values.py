@@ -236,6 +236,13 @@ class Pointer:
             self.object,
         )
 
+    def seen_as(self, found: Object, ref: int) -> Pointer:
+        """The same pointer, of whose object and reference something else is known now."""
+        twin = self.moved(self.off, self.var, self.id, self.range)
+        twin.object = found
+        twin.ref = ref
+        return twin
+
     @property
     def name(self) -> str:
         """The kernel's name of its type."""

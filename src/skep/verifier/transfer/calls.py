@@ -12,11 +12,12 @@ from skep.model.maps import MapSpec
 from skep.model.programs import CallFact
 from skep.verifier.domains.scalar import Scalar
 from skep.verifier.state.functions import Passed
+from skep.verifier.state.kptrs import KPTR_XCHG
 from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.stack import SPILL, ZERO
 from skep.verifier.state.values import PACKET_KINDS, Kind, Number, Pointer, Value, constant, unknown
 from skep.verifier.state.world import World
-from skep.verifier.transfer import objects, stack
+from skep.verifier.transfer import kptrs, objects, stack
 from skep.verifier.transfer.branch import Branch, Fork
 
 _TAIL_CALL, _SMP_PROCESSOR_ID, _FOR_EACH, _LOOP, _FIND_VMA = 12, 8, 164, 181, 180
@@ -49,7 +50,9 @@ def helper(insn: Instruction, slot: int, world: World) -> Branch:
             forks.append(_entered(state, slot, callback, enter, world))
         result = _result(signature, state, spec, slot, world)
         _use_memory(signature, state, spec, world)
-        if signature.releases is not None:
+        if number == KPTR_XCHG:
+            kptrs.give_away(state, regs[2], world)
+        elif signature.releases is not None:
             _release(state, regs[signature.releases])
         if number == _TAIL_CALL:
             world.tail_calls.add(state.frame.start)
@@ -132,6 +135,8 @@ def _result(signature: Signature, state: MachineState, spec: MapSpec | None, slo
     socket = _SOCKETS.get(returns)
     if socket is not None:
         return _socket(signature, state, socket, slot, world)
+    if signature.id == KPTR_XCHG:
+        return kptrs.exchanged(state, slot, world)
     if returns in objects.RETURNED:
         return objects.returned(signature, state, world)
     if signature.return_limit_arg is not None:

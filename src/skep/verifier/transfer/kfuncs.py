@@ -16,7 +16,7 @@ from skep.verifier.state.machine import MachineState, Sections
 from skep.verifier.state.objects import Object, Trust, is_struct
 from skep.verifier.state.values import PACKET_KINDS, Kind, Number, Pointer, Value, unknown
 from skep.verifier.state.world import World
-from skep.verifier.transfer import dynptrs, graphs, irq, iterators, locks, objects, stack
+from skep.verifier.transfer import allocated, dynptrs, graphs, irq, iterators, locks, objects, stack
 from skep.verifier.transfer.branch import Branch, Fork
 from skep.verifier.transfer.kfunc_calls import ArgumentEffect, Call, Effect, Result
 
@@ -194,6 +194,7 @@ RESULTS: dict[str, Result] = {
     **irq.RESULTS,
     **dynptrs.RESULTS,
     **locks.RESULTS,
+    **allocated.RESULTS,
     **graphs.RESULTS,
 }
 """By function: r0, where the prototype does not say it."""

@@ -16,7 +16,7 @@ from skep.verifier.state.objects import Trust
 from skep.verifier.state.typed_context import TypedContext
 from skep.verifier.state.values import Kind, Number, Pointer, Value, constant, unknown
 from skep.verifier.state.world import World
-from skep.verifier.transfer import kfuncs, objects, stack
+from skep.verifier.transfer import kfuncs, kptrs, objects, stack
 
 Full = Callable[[MachineState], None]
 
@@ -127,7 +127,11 @@ def load(insn: Instruction, slot: int, world: World) -> Full:
             else:
                 value = _FIELDS[field.kind](world)
         else:
-            value = _constant_data(pointer, offset, size, signed) or unknown()
+            value = (
+                kptrs.loaded(pointer, offset, state, world)
+                or _constant_data(pointer, offset, size, signed)
+                or unknown()
+            )
         if isinstance(value, Number) and size < 8:
             value = _narrow(value, size, signed)
         state.regs[dst] = value

@@ -6,6 +6,7 @@ from skep.abi.signatures import ReturnKind, Signature
 from skep.btf import types as t
 from skep.btf.catalog import size_of
 from skep.verifier.domains.scalar import Scalar
+from skep.verifier.state.kptrs import in_rcu
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.objects import Object, Trust, What, is_struct, trust_of_member
 from skep.verifier.state.typed_context import Holds, TypedContext
@@ -20,8 +21,9 @@ def loaded(pointer: Pointer, offset: int, size: int, state: MachineState, world:
     found = world.member(source, pointer.off + offset, size)
     assert not isinstance(found, str)
     if found.what is What.OBJECT:
-        in_rcu = bool(state.sections.rcu) or not world.linked.sleepable
-        trust, nullable = trust_of_member(source, found, referenced=bool(pointer.ref), in_rcu=in_rcu)
+        if source.trust & Trust.ALLOC:  # whatever the program wrote there
+            return unknown()
+        trust, nullable = trust_of_member(source, found, referenced=bool(pointer.ref), in_rcu=in_rcu(state, world))
         return of_object(Object(source.btf, found.type, trust), world, nullable=nullable)
     if found.what is What.MEMORY:
         return Pointer(Kind.PROBED, readonly=True)
@@ -81,6 +83,8 @@ def returned(signature: Signature, state: MachineState, world: World) -> Value:
     if signature.return_btf_name is None:  # bpf_per_cpu_ptr, bpf_this_cpu_ptr
         assert isinstance(given, Pointer)
         assert given.object is not None
+        if given.object.trust & Trust.RCU:  # one CPU's part of a per-CPU object
+            return of_object(Object(given.object.btf, given.object.type, Trust.ALLOC | Trust.RCU), world)
         return variable(given.object.btf, given.object.type, world, nullable=nullable)
     trust = Trust.TRUSTED if signature.id == _CURRENT_TASK else Trust.NONE
     ref = given.ref if signature.id in _CASTS and isinstance(given, Pointer) else 0

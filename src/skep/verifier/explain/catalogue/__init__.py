@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from skep.verifier.explain.catalogue import (
+    allocated,
     arena,
     calls,
     leaving,
@@ -18,7 +19,7 @@ from skep.verifier.explain.catalogue import (
 )
 from skep.verifier.explain.entry import Entry
 
-_MODULES = (structure, registers, memory, calls, leaving, objects, stack_objects, arena)
+_MODULES = (structure, registers, memory, calls, leaving, objects, allocated, stack_objects, arena)
 
 #: All rows, by code.
 ENTRIES: tuple[Entry, ...] = tuple(
