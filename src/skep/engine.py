@@ -238,6 +238,15 @@ class DirectMemory(Protocol):
 
 
 @runtime_checkable
+class SharedArena(DirectMemory, Protocol):
+    """An arena: memory whose pointers programs and this process both understand."""
+
+    @property
+    def address(self) -> int:
+        """Where it begins; pointers that programs leave in it count from there."""
+
+
+@runtime_checkable
 class Bulk(Protocol):
     """A map that reads and writes many elements at once; keys, and values, lie one after the other."""
 

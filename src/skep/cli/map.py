@@ -14,7 +14,8 @@ from skep.cli.loaded import print_loaded
 from skep.cli.output import json_option, json_value, print_json
 from skep.cli.prog import listing_errors, one_path, words_argument
 from skep.cli.selectors import matching, number, options, select_map
-from skep.collection.map import Map, MapFactory, MappingMap, PerCpuMap, Queue
+from skep.collection.base import Map
+from skep.collection.map import MapFactory, MappingMap, PerCpuMap, Queue
 from skep.collection.object import no_such_name
 from skep.diagnostics import Diagnostic
 from skep.engine import ANY, EXIST, NOEXIST

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from skep.btf.types import Btf
+from skep.btf.types import Btf, Struct, Typedef, Union
 from skep.btf.values import codec as btf_codec
 from skep.diagnostics import Diagnostic
 from skep.errors import UsageError
@@ -58,6 +58,25 @@ def codec_for(btf: Btf | None, type_id: int, size: int, byte_order: str = "littl
         return BytesCodec(size, byte_order)
     typed = btf_codec(btf, type_id)
     return typed if typed.size == size else BytesCodec(size, byte_order)
+
+
+def named_type(btf: Btf | None, name: str) -> tuple[Btf, int]:
+    """A type of the object by its name in C.
+
+    Raises:
+        UsageError: M0004 the object has no such type.
+    """
+    type_id = btf.find(name, Struct, Union, Typedef) if btf is not None else None
+    if btf is not None and type_id is not None:
+        return btf, type_id
+    raise UsageError(
+        Diagnostic(
+            "M0004",
+            f"the object has no type '{name}'",
+            why=("clang keeps only the types that maps, global variables and functions mention",),
+            help=f"add to the C: const struct {name} *unused __attribute__((unused)); and compile with -g",
+        )
+    )
 
 
 def _misfit(what: str, size: int) -> UsageError:

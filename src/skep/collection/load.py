@@ -7,15 +7,16 @@ from contextlib import ExitStack
 from typing import Any
 
 from skep.abi.map_types import MapType
+from skep.collection.base import Map
 from skep.collection.judged import load_judged
-from skep.collection.map import Map, MapFactory
+from skep.collection.map import MapFactory
 from skep.collection.object import Object, no_such_name
 from skep.collection.program import Program
 from skep.collection.variable import Variable
 from skep.diagnostics import Diagnostic
 from skep.engine import Engine, JudgesItself, MapHandle, PinsByName
 from skep.errors import UsageError
-from skep.linker import link, set_variables
+from skep.linker import link, place_variables, set_variables
 from skep.model.maps import MapSpec, Pinning
 from skep.model.objects import ObjectSpec
 from skep.model.programs import LinkedProgram
@@ -42,6 +43,7 @@ def load_object(
     """
     if variables:
         spec = set_variables(spec, dict(variables))
+    spec = place_variables(spec)
     wanted = _wanted_programs(spec, programs)
     linked = {name: link(spec, name, engine.target) for name in wanted}
     judges_itself = isinstance(engine, JudgesItself)

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from types import TracebackType
 from typing import Any, TypeVar
 
-from skep.collection.map import Map
+from skep.collection.base import Map
 from skep.collection.program import Program
 from skep.collection.variable import Variable
 from skep.diagnostics import Diagnostic

@@ -22,6 +22,7 @@ from skep.isa.opcodes import (
     PSEUDO_MAP_IDX_VALUE,
     PSEUDO_MAP_VALUE,
 )
+from skep.linker.arenas import home_of, place_variables, size_of_map
 from skep.linker.calls import Placed, lay_out, resolve_call
 from skep.linker.core import CoreCache
 from skep.linker.externs import (
@@ -70,7 +71,7 @@ class _Linker:
     """What several programs of one object share: the Target, CO-RE results, the contents of ``.kconfig``."""
 
     def __init__(self, spec: ObjectSpec, target: Target) -> None:
-        self.spec = spec
+        self.spec = spec = place_variables(spec)
         self.target = target
         self.core = CoreCache(spec.btf, target)
         self.kconfig = kconfig_values(spec, target)
@@ -187,8 +188,8 @@ class _Link:
         """LD_IMM64 of an address in global data."""
         ref = insn.ref
         assert isinstance(ref, MapValueRef)
-        found = self._use_map(site, ref.name)
-        size = found.value_size
+        found = self._use_map(site, home_of(self.linker.spec, ref.name))
+        size = size_of_map(found)
         if not 0 <= ref.offset < size:
             raise self._error(
                 site,
@@ -197,7 +198,7 @@ class _Link:
             )
         if ref.name == KCONFIG:
             self._check_kconfig(site, ref.offset)
-        return (insn,)
+        return (replace(insn, ref=MapValueRef(found.name, ref.offset)),)
 
     def kernel_function(self, site: _Site, insn: Instruction) -> tuple[Instruction, ...]:
         """A call of a kfunc."""

@@ -35,6 +35,7 @@ _F_RDONLY_PROG: Final = 1 << 7  # BPF_F_RDONLY_PROG: programs may only read
 _KEY_SIZE: Final = 4
 _BSS: Final = ".bss"
 _PREFIXES: Final = (".rodata", ".data", _BSS)
+ARENA: Final = ".addr_space.1"  # where clang puts variables of address space 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,13 @@ class Externs:
 
 
 def is_data_section(section: Section) -> bool:
-    """Whether a section becomes a map: ``.rodata``, ``.data``, ``.bss`` and what starts with them and a dot."""
+    """Whether a section becomes a map: ``.rodata``, ``.data``, ``.bss`` and what starts with them and a dot; or the
+    beginning of an arena.
+    """
     if section.type not in (SHT_PROGBITS, SHT_NOBITS) or not section.flags & SHF_ALLOC or section.is_code:
         return False
+    if section.name == ARENA:
+        return True
     return any(section.name == prefix or section.name.startswith(f"{prefix}.") for prefix in _PREFIXES)
 
 
@@ -103,6 +108,11 @@ def read_data(elf: ElfFile, types: TypeInfo) -> GlobalData:
 def _data_map(types: TypeInfo, name: str, contents: bytes) -> MapSpec:
     is_constant = name.startswith(".rodata")
     value_type = types.btf.find(name, Datasec) if types.btf is not None else None
+    if name == ARENA:  # no map of its own: the linker puts it into the arena that the object declares
+        return MapSpec(
+            name, MapType.ARENA, value_size=len(contents), contents=contents, autocreate=False, btf=types.btf,
+            value_type=value_type or 0,
+        )  # fmt: skip
     return MapSpec(
         name=name,
         type=MapType.ARRAY,

@@ -31,7 +31,6 @@ _METADATA: Final = frozenset(
 )
 _UNSUPPORTED: Final = {
     ".struct_ops": "struct_ops maps ({name}) are not supported yet; kernel tables cannot be replaced through skep",
-    ".addr_space.1": "arena variables ({name}) are not supported yet; use a map or plain global variables instead",
     ".jumptables": "jump tables ({name}) are not supported yet; compile with -fno-jump-tables",
 }
 

@@ -50,18 +50,15 @@ class ArenaMap(KernelMap):
         return self._view
 
     def fill(self, contents: bytes) -> None:
-        """Put global variables at the beginning; pages that hold zeros only are left alone.
+        """Put global variables at the beginning. That makes their pages: programs are not given them again.
 
         Raises:
             MapError: M0125 the arena was made with BPF_F_SEGV_ON_FAULT: only programs make its pages.
         """
         assert self._view is not None
-        if any(contents) and self._spec.flags & SEGV_ON_FAULT:
-            raise self._would_end("set its variables", "declare it without BPF_F_SEGV_ON_FAULT, or start them at zero")
-        for start in range(0, len(contents), mmap.PAGESIZE):
-            page = contents[start : start + mmap.PAGESIZE]
-            if any(page):
-                self._view[start : start + len(page)] = page
+        if contents and self._spec.flags & SEGV_ON_FAULT:
+            raise self._would_end("set its variables", "declare it without BPF_F_SEGV_ON_FAULT, or keep them elsewhere")
+        self._view[: len(contents)] = contents
 
     def read(self, offset: int, size: int) -> bytes | None:
         """Bytes from ``offset``; None where a page is not there (without making it).

@@ -144,7 +144,9 @@ def check_maps(world: World) -> Violation | None:
     target = world.linked.target
     for spec in world.linked.maps.values():
         if target.map_types is not None and spec.type not in target.map_types:
-            reason = f"map '{spec.name}' is a {spec.type.name}, which {target.name} does not have"
+            reason = f"map '{spec.name}' is of type {spec.type.name}, which {target.name} does not have"
+            if target.name == "vm":
+                reason += '; load it with engine="kernel"'
             return Violation(Rule.PROGRAM, None, reason, None, {"reason": reason}, 0)
         for held in (spec, spec.inner):
             field = world.map_record(held).find(*_FOREIGN_FIELDS) if held is not None else None
