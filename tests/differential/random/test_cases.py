@@ -1,6 +1,7 @@
 """What generated programs found, small, each with the kernel's verdict: files in cases/.
 
-Header lines (``type``, ``map: NAME TYPE KEY VALUE ENTRIES``, ``kernel``, ``result``, ``xfail``), an empty line, code.
+Header lines (``type``, ``map: NAME TYPE KEY VALUE ENTRIES``, ``kernel``, ``result``, ``xfail``,
+``since``: the first kernel that judges so), an empty line, code.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import pytest
 from skep.abi.map_types import MapType
 from skep.abi.prog_types import ProgType
 from skep.isa.assembler import assemble
+from skep.kernel.host import kernel_version
 from skep.model.maps import MapSpec
 from skep.model.programs import Outcome
 from skep.testing.differential import examine
@@ -30,6 +32,7 @@ class Found:
     verdict: Verdict
     result: int | None
     xfail: str | None
+    since: tuple[int, ...] = (0,)
 
 
 def read(path: Path) -> Found:
@@ -43,8 +46,9 @@ def read(path: Path) -> Found:
             maps.append(MapSpec(name, MapType[kind], *map(int, sizes)))
     insns = assemble(code, name=path.name)
     sample = Sample(0, ProgType[facts["type"]], insns, tuple(maps), packets=(PACKET,))
+    since = tuple(map(int, facts.get("since", "0").split(".")))
     result = int(facts["result"]) if "result" in facts else None
-    return Found(sample, Verdict(facts["kernel"]), result, facts.get("xfail"))
+    return Found(sample, Verdict(facts["kernel"]), result, facts.get("xfail"), since)
 
 
 def _param(path: Path) -> object:
@@ -56,6 +60,8 @@ def _param(path: Path) -> object:
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_the_kernel_says_what_the_case_says(path: Path) -> None:
     found = read(path)
+    if kernel_version() < found.since:
+        pytest.skip(f"since Linux {'.'.join(map(str, found.since))}")
     answer = judge_here(found.sample)
     assert answer.verdict is found.verdict, answer.log
     if found.result is not None:

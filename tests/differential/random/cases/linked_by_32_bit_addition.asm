@@ -2,6 +2,7 @@
 # A copy is moved by a 32-bit addition and compared: Linux 6.18.44 carries what it learns over to the original.
 type: XDP
 kernel: accept
+since: 6.18
 
 r6 = r1
 r7 = *(u32 *)(r6 +0)
