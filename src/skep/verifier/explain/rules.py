@@ -41,6 +41,8 @@ _PHRASES = {
     "rdonly_untrusted_mem": "a pointer to kernel memory of unknown size",
     "buf": "a buffer of the iterator",
     "arena": "an address in an arena",
+    "dynptr_ptr": "a dynptr that was handed in",
+    "rdonly_mem": "a pointer to memory that is only read",
     "ptr_": "a pointer to a kernel object",
     "trusted_ptr_": "a trusted pointer to a kernel object",
     "rcu_ptr_": "a pointer to a kernel object under RCU",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from skep.verifier.domains.scalar import Scalar
+from skep.verifier.state.dynptrs import Dynptr, Slice
 from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.stack import INVALID, MISC, SPILL, ZERO, Cell
 from skep.verifier.state.values import Number, Pointer, Value
@@ -112,7 +113,8 @@ class Comparison:
 
     def _pointers(self, old: Pointer, new: Pointer) -> bool:
         if old is new:
-            return self._same_id(old.id, new.id) and self._same_id(old.ref, new.ref)
+            same = self._same_id(old.id, new.id) and self._same_id(old.ref, new.ref)
+            return same and (old.dynptr is None or self._same_id(old.dynptr.id, old.dynptr.id))
         if (
             old.kind is not new.kind
             or old.off != new.off
@@ -123,6 +125,7 @@ class Comparison:
             or old.slot != new.slot
             or old.readonly != new.readonly
             or old.object != new.object
+            or (old.dynptr is not new.dynptr and not self._dynptrs(old, new))
         ):
             return False
         if self.mode is Mode.EXACT:
@@ -134,6 +137,12 @@ class Comparison:
             return False
         a, b = old.var or Scalar.ZERO, new.var or Scalar.ZERO
         return a == b or (self.mode is not Mode.EXACT and a.covers(b))
+
+    def _dynptrs(self, old: Pointer, new: Pointer) -> bool:
+        a, b = old.dynptr, new.dynptr
+        if isinstance(a, Dynptr):
+            return isinstance(b, Dynptr) and a.covers(b, self._same_id)
+        return a is not None and isinstance(b, Slice) and a.covers(b, self._same_id)
 
     def _stack(self, old: Frame, new: Frame, mask: int) -> bool:
         relaxed = self.mode is Mode.RELAXED

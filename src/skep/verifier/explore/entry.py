@@ -15,7 +15,7 @@ from skep.verifier.state.functions import Passed
 from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.values import Kind, Pointer, constant, unknown
 from skep.verifier.state.world import World
-from skep.verifier.transfer import objects
+from skep.verifier.transfer import dynptrs, objects
 
 MAX_STACK = 512
 MAX_CALL_FRAMES = 8
@@ -56,6 +56,8 @@ def function_state(world: World, start: int) -> MachineState | Violation:
             frame.regs[reg] = Pointer(Kind.CTX)
         elif parameter.kind is Passed.UNTRUSTED:
             frame.regs[reg] = Pointer(Kind.PROBED, readonly=True)
+        elif parameter.kind is Passed.DYNPTR:
+            frame.regs[reg] = dynptrs.handed_in(world)
         elif parameter.object is not None:
             frame.regs[reg] = objects.of_object(parameter.object, world, nullable=parameter.nullable)
         else:

@@ -14,7 +14,7 @@ from skep.verifier.state.stack import Cell, object_index
 from skep.verifier.state.values import Kind, Number, Pointer
 from skep.verifier.state.world import World
 
-_CALLBACK_HELPERS = frozenset({164, 180, 181})
+_CALLBACK_HELPERS = frozenset({164, 180, 181, 209})
 
 
 class Checkpoint:

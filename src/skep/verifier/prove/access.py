@@ -201,6 +201,7 @@ _BY_KIND: dict[Kind, Callable[[ValidAccess, Pointer, MachineState, World], Viola
     Kind.PROBED: objects.probed_access,
     Kind.BUFFER: objects.buffer_access,
     Kind.ARENA: arena.access,
+    Kind.DYNPTR: _nothing_there,
 }
 
 

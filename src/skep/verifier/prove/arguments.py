@@ -8,8 +8,9 @@ from dataclasses import replace
 from skep.abi.map_types import MapType
 from skep.abi.signatures import Arg, ArgKind, MemoryUse, Signature
 from skep.model.maps import MapSpec
-from skep.verifier.prove import access, fields, kptrs, objects, regions, stack, stack_objects
+from skep.verifier.prove import access, dynptrs, fields, kptrs, objects, regions, stack, stack_objects
 from skep.verifier.requirements.kinds import Requirement, Rule, Use, ValidAccess, ValidArgument, Violation
+from skep.verifier.state.dynptrs import Slice
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.offsets import MAX_OFFSET
 from skep.verifier.state.values import PACKET_KINDS, Kind, Number, Pointer, type_name
@@ -44,6 +45,7 @@ _WANTED: dict[ArgKind, tuple[frozenset[Kind], str]] = {
     ArgKind.FIXED_LONG: (_FIXED, "fp, pkt, pkt_meta, map_key, map_value"),
     ArgKind.RINGBUF_RECORD: (frozenset({Kind.RECORD}), "ringbuf_mem"),
     ArgKind.CALLBACK: (frozenset({Kind.FUNC}), "func"),
+    ArgKind.DYNPTR: (frozenset({Kind.STACK, Kind.DYNPTR}), "fp, dynptr_ptr"),
     ArgKind.CALLBACK_CONTEXT: (frozenset({Kind.STACK}), "fp"),
     ArgKind.CONST_STRING: (frozenset({Kind.MAP_VALUE}), "map_value"),
     ArgKind.SOCKET: (frozenset({Kind.SOCK}), "sock"),
@@ -57,6 +59,8 @@ _WANTED: dict[ArgKind, tuple[frozenset[Kind], str]] = {
     ArgKind.BTF_SOCK_COMMON: (_SOCKETS | {Kind.BTF}, "sock_common, sock, tcp_sock, xdp_sock, ptr_, trusted_ptr_"),
 }
 _OBJECTS = frozenset({ArgKind.BTF_OBJECT, ArgKind.BTF_SOCK_COMMON, ArgKind.PERCPU_BTF_OBJECT})
+# The kernel takes neither read-only memory nor slices of dynptrs for these (kernel: check_reg_type).
+_KEYS_AND_VALUES = frozenset({ArgKind.MAP_KEY, ArgKind.MAP_VALUE})
 _NUMBERS = frozenset({ArgKind.SIZE, ArgKind.SIZE_OR_ZERO, ArgKind.ALLOC_SIZE})
 
 # Kinds that may be passed at any offset; the others unmoved (kernel: check_func_arg_reg_off).
@@ -105,7 +109,9 @@ def valid_argument(need: ValidArgument, state: MachineState, world: World) -> Vi
         return Violation(
             Rule.ARGUMENT_NULL, need, f"R{reg} type={value.name} expected={wanted[1]}", reg, _named(need, value)
         )
-    if value.readonly and arg.use is not MemoryUse.READ:
+    if value.readonly and (arg.use is not MemoryUse.READ or kind in _KEYS_AND_VALUES):
+        return _wrong_kind(need, value, wanted[1])
+    if kind in _KEYS_AND_VALUES and isinstance(value.dynptr, Slice) and value.dynptr.type is not None:
         return _wrong_kind(need, value, wanted[1])
     violation = _offset(need, value, signature)
     if violation is not None:
@@ -144,10 +150,12 @@ def _packet_allowed(signature: Signature, world: World) -> bool:
 
 
 def _offset(need: ValidArgument, value: Pointer, signature: Signature) -> Violation | None:
+    if need.arg.kind is ArgKind.DYNPTR and value.kind is Kind.STACK:
+        return None
     if need.reg == signature.releases and (value.off or value.var is not None):
         said = f"R{need.reg} must have zero offset when passed to release func or trusted arg to kfunc"
         return Violation(Rule.ARGUMENT_OFFSET, need, said, need.reg, _named(need, value))
-    if need.reg == signature.releases and not value.ref:
+    if need.reg == signature.releases and not value.ref and value.kind is not Kind.DYNPTR:
         said = f"R{need.reg} must be referenced when passed to release function"
         return Violation(Rule.RELEASE_UNOWNED, need, said, need.reg, _named(need, value))
     return None if value.kind in _ANY_OFFSET else regions.unmoved(need, value, need.reg)
@@ -170,7 +178,8 @@ def _key(need: ValidArgument, value: Pointer, state: MachineState, world: World)
 def _value(need: ValidArgument, value: Pointer, state: MachineState, world: World) -> Violation | None:
     spec = _map_spec(need, state, world)
     use = Use.READ if need.arg.use is MemoryUse.READ else Use.WRITE
-    return _memory(need, value, spec.value_size if spec else 0, use, state, world, zero_size=False)
+    fills = need.arg.use is MemoryUse.WRITE
+    return _memory(need, value, spec.value_size if spec else 0, use, state, world, zero_size=False, fills=fills)
 
 
 def _map_spec(need: ValidArgument, state: MachineState, world: World) -> MapSpec | None:
@@ -186,16 +195,25 @@ def _fixed(need: ValidArgument, value: Pointer, state: MachineState, world: Worl
     if size is None:
         return None  # the size is the next argument: proved there
     use = Use.READ if need.arg.use is MemoryUse.READ else Use.WRITE
-    violation = _memory(need, value, size, use, state, world, zero_size=False)
+    fills = need.arg.use is MemoryUse.WRITE
+    violation = _memory(need, value, size, use, state, world, zero_size=False, fills=fills)
     if violation is None and need.arg.kind in (ArgKind.FIXED_INT, ArgKind.FIXED_LONG):
         return regions.aligned(ValidAccess(need.reg, 0, size, use), value)
     return violation
 
 
 def _memory(
-    need: ValidArgument, value: Pointer, size: int, use: Use, state: MachineState, world: World, *, zero_size: bool
+    need: ValidArgument,
+    value: Pointer,
+    size: int,
+    use: Use,
+    state: MachineState,
+    world: World,
+    *,
+    zero_size: bool,
+    fills: bool = False,
 ) -> Violation | None:
-    """``size`` bytes at the pointer (kernel: check_helper_mem_access)."""
+    """``size`` bytes at the pointer (kernel: check_helper_mem_access). ``fills``: the helper writes all of them."""
     reg, kind = need.reg, value.kind
     if need.arg.kind in _NUMBERS:
         reg -= 1
@@ -204,7 +222,7 @@ def _memory(
     if kind is Kind.STACK:
         if size == 0 and zero_size:
             return None
-        return _stack(need, value, reg, size, use, state, world)
+        return _stack(need, value, reg, size, use, state, world, fills=fills)
     if kind is Kind.MAP_VALUE:
         assert value.map is not None
         violation = access.map_access(need, value.map, value.off, size, reads=use is Use.READ, writes=use is Use.WRITE)
@@ -224,7 +242,15 @@ def _memory(
 
 
 def _stack(
-    need: ValidArgument, value: Pointer, reg: int, size: int, use: Use, state: MachineState, world: World
+    need: ValidArgument,
+    value: Pointer,
+    reg: int,
+    size: int,
+    use: Use,
+    state: MachineState,
+    world: World,
+    *,
+    fills: bool,
 ) -> Violation | None:
     violation = stack.in_bounds(need, value, reg, value.off, max(size, 1), writes=use is Use.WRITE)
     if violation is not None:
@@ -232,11 +258,10 @@ def _stack(
     frame = state.frames[value.frame]
     low = value.off + value.low
     high = value.off + (value.var.smax if value.var else 0)
-    if need.arg.use is not MemoryUse.WRITE:
+    if not fills or low != high:  # or nobody knows which bytes are written
         return stack.initialised(need, frame, low, high + size, reg, world)
-    if low != high:  # nobody knows which bytes are written
-        return stack_objects.unreadable(need, frame, low, high + size, reg, f"R{reg} ")
-    return stack_objects.overwritable(need, state, frame, low, high + size, reg)
+    violation = dynptrs.unwritten(need, frame, low, low + size, reg)
+    return violation or stack_objects.overwritable(need, state, frame, low, low + size, reg)
 
 
 def _number(need: ValidArgument, value: Number | Pointer | None, state: MachineState, world: World) -> Violation | None:
@@ -276,7 +301,8 @@ def _number(need: ValidArgument, value: Number | Pointer | None, state: MachineS
     if memory is None:
         return Violation(Rule.UNINITIALISED, need, f"R{reg - 1} !read_ok", reg - 1)
     use = Use.READ if memory_arg.use is MemoryUse.READ else Use.WRITE
-    return _memory(need, memory, known.umax, use, state, world, zero_size=zero)
+    fills = memory_arg.use is MemoryUse.WRITE and value.value is not None
+    return _memory(need, memory, known.umax, use, state, world, zero_size=zero, fills=fills)
 
 
 def _string(need: ValidArgument, value: Pointer, state: MachineState, world: World) -> Violation | None:
@@ -313,4 +339,5 @@ _DETAILS: dict[ArgKind, _Detail] = {
     ArgKind.FIXED_LONG: _fixed,
     ArgKind.CONST_STRING: _string,
     ArgKind.KPTR: kptrs.destination,
+    ArgKind.DYNPTR: dynptrs.helper_argument,
 }

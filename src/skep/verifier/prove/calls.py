@@ -7,7 +7,7 @@ from skep.abi.map_facts import may_use
 from skep.abi.map_types import MapType
 from skep.abi.signatures import ReturnKind
 from skep.verifier.options import MemoryEntry
-from skep.verifier.prove import objects
+from skep.verifier.prove import dynptrs, objects
 from skep.verifier.prove.arguments import map_argument
 from skep.verifier.prove.compatibility import SLEEPABLE_MAPS
 from skep.verifier.prove.functions import valid_global_call
@@ -34,7 +34,6 @@ _NOT_YET = {
     170: "bpf_timer_set_callback",
     171: "bpf_timer_start",
     172: "bpf_timer_cancel",
-    209: "bpf_user_ringbuf_drain",
 }
 
 # What a program may do with r0 of these is not written yet.
@@ -45,6 +44,7 @@ _RESULTS = frozenset(
         ReturnKind.MAP_VALUE_OR_NULL,
         ReturnKind.MAP_VALUE,
         ReturnKind.RINGBUF_RECORD_OR_NULL,
+        ReturnKind.DYNPTR_MEMORY_OR_NULL,
         ReturnKind.SOCKET_OR_NULL,
         ReturnKind.SOCK_COMMON_OR_NULL,
         ReturnKind.TCP_SOCK_OR_NULL,
@@ -151,6 +151,8 @@ def _special(need: SuitableMap, state: MachineState, world: World) -> Violation 
             said = "get_local_storage() doesn't support non-zero flags"
             return Violation(Rule.ARGUMENT_VALUE, need, said, 2, {"helper": "bpf_get_local_storage"})
         flags.rely()
+    if need.helper == 197:  # bpf_dynptr_from_mem
+        return dynptrs.of_map_value(need, state)
     return None
 
 

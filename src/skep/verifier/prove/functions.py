@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from skep.abi.signatures import Arg, ArgKind
 from skep.model.programs import Subprogram
-from skep.verifier.prove import access, objects, regions, stack
+from skep.verifier.prove import access, dynptrs, objects, regions, stack
 from skep.verifier.requirements.kinds import Requirement, Rule, ValidCall, Violation
 from skep.verifier.state.functions import Parameter, Passed
 from skep.verifier.state.machine import MachineState
@@ -44,6 +44,8 @@ def _matches(
         return True
     if parameter.object is not None:
         return _object(need, parameter, parameter.object, value, reg)
+    if parameter.kind is Passed.DYNPTR:
+        return dynptrs.is_global_argument(need, reg, value, state)
     if parameter.kind is Passed.CONTEXT:
         if not isinstance(value, Pointer) or value.kind is not Kind.CTX:
             return False

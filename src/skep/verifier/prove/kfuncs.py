@@ -142,8 +142,7 @@ def kfunc_arguments(need: KfuncArguments, state: MachineState, world: World) -> 
         violation = _argument(need, proto, param, index, value, state, world)
         if violation is not None:
             return violation
-        is_pair = _is_sized(param, state, index) and isinstance(value, (Number, Pointer))
-        skip = is_pair and not (param.nullable and _is_null(value)) and not _is_object(value)
+        skip = _is_sized(param, state, index) and not _is_object(value)
         released = released or (isinstance(value, Pointer) and bool(value.ref))
     if proto.has(KfuncFlag.RELEASE) and not released:
         said = f"release kernel function {need.name} expects refcounted PTR_TO_BTF_ID"
@@ -199,7 +198,7 @@ def _argument(
                 need, index, value, "a context that the kernel has a structure for", "kern ctx is not a struct"
             )
         return regions.unmoved(need, value, reg)
-    if param.nullable and isinstance(value, Number) and value.value == 0:
+    if param.nullable and isinstance(value, Number) and value.value == 0 and not _is_sized(param, state, index):
         value.rely()
         return None
     if wants is Wants.STRING:
@@ -312,15 +311,27 @@ def _memory_argument(
     length = state.regs[index + 2]
     assert isinstance(length, Number)
     length.rely()
-    known = length.range
-    pair = f"arg#{index} arg#{index + 1} memory, len pair leads to invalid memory access"
-    if known.smin < 0 or known.umax >= MAX_OFFSET:
-        return wrong(need, index + 1, length, "a size within limits", pair)
+    if not (param.optional and _is_null(value)):
+        violation = _sized_memory(need, index, value, length, state, world)
+        if violation is not None:
+            return violation
     if param.constant_size and length.value is None:
         return wrong(need, index + 1, length, Wants.CONSTANT.value, f"R{index + 2} must be a known constant")
+    return None
+
+
+def _sized_memory(
+    need: KfuncArguments, index: int, value: Value, length: Number, state: MachineState, world: World
+) -> Violation | None:
+    """Memory and its size (kernel: check_kfunc_mem_size_reg)."""
+    known = length.range
+    said = f"arg#{index} arg#{index + 1} memory, len pair leads to invalid memory access"
+    if known.smin < 0 or known.umax >= MAX_OFFSET:
+        return wrong(need, index + 1, length, "a size within limits", said)
     if _is_null(value) and known.umax == 0:
         return None
-    return _memory(need, index, value, known.umax, state, world, zero_size=True)
+    found = _memory(need, index, value, known.umax, state, world, zero_size=True)
+    return None if found is None else Violation(found.rule, need, said, found.reg, found.values)
 
 
 def _memory(

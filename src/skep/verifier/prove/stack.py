@@ -121,7 +121,7 @@ def _spillable(need: ValidAccess, pointer: Pointer, state: MachineState, off: in
     value = state.regs[need.value]
     if not isinstance(value, Pointer):
         return None
-    if need.size != 8:
+    if need.size != 8 and value.kind is not Kind.DYNPTR:
         values: dict[str, object] = {"offset": off, "size": need.size}
         return Violation(Rule.STACK_SPILL_SIZE, need, "invalid size of register spill", need.reg, values)
     if value.kind is Kind.STACK and pointer.frame != len(state.frames) - 1:

@@ -20,7 +20,7 @@ NAMES = {ITERATOR: "an iterator", DYNPTR: "a dynptr", IRQ_FLAG: "saved interrupt
 
 def unreadable(need: Requirement, frame: Frame, low: int, high: int, reg: int, prefix: str = "") -> Violation | None:
     """Bytes low..high (offsets from r10) hold no object. ``prefix``: the register's name where the kernel says it."""
-    for index in range((-low - 1) // 8, -(high // 8) - 1, -1):
+    for index in range((-low - 1) // 8, -high // 8 - 1, -1):
         cell = frame.cell(index)
         if cell is None or max(cell.types) <= SPILL:
             continue

@@ -61,6 +61,12 @@ class Rule(StrEnum):
     STACK_UNINITIALISED = "stack_uninitialised"  # reg, offset, size
     STACK_SPILL_SIZE = "stack_spill_size"  # reg, size: a pointer spilled or filled in parts
     STACK_OBJECT = "stack_object"  # reg, offset, size, object: an iterator, dynptr or saved flags read as plain bytes
+    # Dynptrs
+    DYNPTR_PLACE = "dynptr_place"  # reg, pointer, offset, reason: no dynptr can be made there
+    DYNPTR_UNINITIALISED = "dynptr_uninitialised"  # reg, pointer, argument
+    DYNPTR_LOST = "dynptr_lost"  # reg, offset: one that must be given back is overwritten
+    DYNPTR_OVERWRITTEN = "dynptr_overwritten"  # reg, offset, size: by a helper
+    DYNPTR_MEMORY = "dynptr_memory"  # reg, pointer: made of something but a map's value
     PACKET_BOUNDS = "packet_bounds"  # reg, offset, size, range
     PACKET_READ_ONLY = "packet_read_only"  # reg
     MAP_VALUE_BOUNDS = "map_value_bounds"  # reg, offset, size, value_size, which (below, above)

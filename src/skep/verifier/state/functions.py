@@ -22,6 +22,7 @@ class Passed(StrEnum):
     MEMORY = "mem"
     OBJECT = "a kernel object"
     ARENA = "an address in an arena"  # or a number
+    DYNPTR = "a dynptr"
     UNTRUSTED = "untrusted memory"  # anything: it is read with care
 
 
@@ -106,6 +107,10 @@ def _parameter(linked: LinkedProgram, btf: t.Btf, type_id: int, tags: frozenset[
     names.add(pointee.name)
     if "ctx" in tags or names & _context_names(linked.prog_type):
         return Parameter(Passed.CONTEXT, nullable=False)
+    if isinstance(pointee, (t.Struct, t.Fwd)) and pointee.name == "bpf_dynptr":
+        if "nullable" in tags:
+            return f"arg#{index} has invalid combination of tags"
+        return Parameter(Passed.DYNPTR, nullable=False)
     if isinstance(pointee, (t.Void, t.Fwd)):
         return f"arg#{index} reference type('{pointee.name or 'void'}') size cannot be determined"
     try:

@@ -153,6 +153,7 @@ class KfuncParam:
         size: bytes of what it points to, where it can be plain memory; None: that cannot be.
         sized_by: the next parameter is the size of this one's memory; ``constant_size``: and a constant.
         scalar_memory: what it points to may be plain memory: numbers, or structures of numbers.
+        nullable: NULL may be given; optional: instead of memory with a size.
     """
 
     name: str
@@ -165,6 +166,7 @@ class KfuncParam:
     nullable: bool = False
     scalar_memory: bool = False
     is_struct: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +243,7 @@ def _sized(param: KfuncParam, constant: bool) -> KfuncParam:
         param.nullable,
         param.scalar_memory,
         param.is_struct,
+        param.optional,
     )
 
 
@@ -255,7 +258,7 @@ def _param(linked: LinkedProgram, btf: t.Btf, function: str, row: Kfunc, param: 
         if name in ("rdonly_buf_size", "rdwr_buf_size"):
             wants = Wants.BUFFER_SIZE
         return KfuncParam(name, wants)
-    nullable = name.endswith(("__nullable", "__opt"))
+    nullable = name.endswith("__nullable")
     if not isinstance(stripped, t.Ptr):
         return KfuncParam(name, Wants.POINTER)
     target_id = btf.strip(stripped.type)
@@ -272,6 +275,7 @@ def _param(linked: LinkedProgram, btf: t.Btf, function: str, row: Kfunc, param: 
         target.name,
         size,
         nullable=nullable,
+        optional=name.endswith("__opt"),
         scalar_memory=_is_scalar(btf, target_id, 0),
         is_struct=is_struct(target),
     )

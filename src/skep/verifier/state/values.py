@@ -12,6 +12,7 @@ from enum import IntEnum
 
 from skep.model.maps import MapSpec
 from skep.verifier.domains.scalar import Scalar
+from skep.verifier.state.dynptrs import Dynptr, Slice
 from skep.verifier.state.objects import Object
 
 MASK64 = (1 << 64) - 1
@@ -107,6 +108,7 @@ class Kind(IntEnum):
     PROBED = 17  # kernel memory of unknown size that is read with care (MEM_RDONLY | PTR_UNTRUSTED)
     BUFFER = 18  # a buffer whose size the kernel checks when the program is attached
     ARENA = 19  # an address in an arena: any number, followed with care
+    DYNPTR = 20  # a dynptr that is not on the stack and does not change (CONST_PTR_TO_DYNPTR)
 
 
 KIND_NAMES = {
@@ -130,9 +132,11 @@ KIND_NAMES = {
     Kind.PROBED: "rdonly_untrusted_mem",
     Kind.BUFFER: "buf",
     Kind.ARENA: "arena",
+    Kind.DYNPTR: "dynptr_ptr",
 }
 """The kernel's names in messages (reg_type_str)."""
 
+_SAID_READ_ONLY = frozenset({Kind.MEMORY, Kind.BUFFER})
 PACKET_KINDS = frozenset({Kind.PACKET, Kind.PACKET_META, Kind.PACKET_END})
 
 
@@ -152,9 +156,11 @@ class Pointer:
         readonly: must not be written through.
         slot: first instruction, for FUNC.
         object: what it points to, for BTF.
+        dynptr: the one that it points to, for DYNPTR; the one that it belongs to, for MEMORY.
     """
 
     __slots__ = (
+        "dynptr",
         "frame",
         "id",
         "kind",
@@ -185,6 +191,7 @@ class Pointer:
         readonly: bool = False,
         slot: int = -1,
         object: Object | None = None,
+        dynptr: Dynptr | Slice | None = None,
     ) -> None:
         self.kind = kind
         self.off = off
@@ -199,6 +206,7 @@ class Pointer:
         self.readonly = readonly
         self.slot = slot
         self.object = object
+        self.dynptr = dynptr
 
     def moved(self, off: int, var: Scalar | None, id: int, range: int) -> Pointer:
         """The same region at another offset."""
@@ -216,6 +224,7 @@ class Pointer:
             self.readonly,
             self.slot,
             self.object,
+            self.dynptr,
         )
 
     def non_null(self) -> Pointer:
@@ -234,6 +243,7 @@ class Pointer:
             self.readonly,
             self.slot,
             self.object,
+            self.dynptr,
         )
 
     def seen_as(self, found: Object, ref: int) -> Pointer:
@@ -248,7 +258,8 @@ class Pointer:
         """The kernel's name of its type."""
         if self.object is not None:
             return f"{self.object.prefix}ptr_{'or_null_' if self.nullable else ''}"
-        return KIND_NAMES[self.kind] + ("_or_null" if self.nullable else "")
+        only_read = "rdonly_" if self.readonly and self.kind in _SAID_READ_ONLY else ""
+        return only_read + KIND_NAMES[self.kind] + ("_or_null" if self.nullable else "")
 
     @property
     def low(self) -> int:

@@ -17,10 +17,12 @@ from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.stack import SPILL, ZERO
 from skep.verifier.state.values import PACKET_KINDS, Kind, Number, Pointer, Value, constant, unknown
 from skep.verifier.state.world import World
-from skep.verifier.transfer import kptrs, objects, stack
+from skep.verifier.transfer import dynptrs, kptrs, objects, stack
 from skep.verifier.transfer.branch import Branch, Fork
+from skep.verifier.transfer.dynptrs import forget_packet
 
 _TAIL_CALL, _SMP_PROCESSOR_ID, _FOR_EACH, _LOOP, _FIND_VMA = 12, 8, 164, 181, 180
+_USER_RINGBUF_DRAIN = 209
 _MAX_ERRNO = 4095
 _SOCKETS = {
     ReturnKind.SOCKET_OR_NULL: Kind.SOCK,
@@ -50,6 +52,7 @@ def helper(insn: Instruction, slot: int, world: World) -> Branch:
             forks.append(_entered(state, slot, callback, enter, world))
         result = _result(signature, state, spec, slot, world)
         _use_memory(signature, state, spec, world)
+        dynptrs.helper(signature, state, slot, world)
         if number == KPTR_XCHG:
             kptrs.give_away(state, regs[2], world)
         elif signature.releases is not None:
@@ -132,6 +135,8 @@ def _result(signature: Signature, state: MachineState, spec: MapSpec | None, slo
         id = world.next_id()
         state.refs = (*state.refs, (id, slot))
         return Pointer(Kind.RECORD, id=id, nullable=True, size=size.value or 0, ref=id)
+    if returns is ReturnKind.DYNPTR_MEMORY_OR_NULL:
+        return dynptrs.memory(state, world)
     socket = _SOCKETS.get(returns)
     if socket is not None:
         return _socket(signature, state, socket, slot, world)
@@ -223,14 +228,11 @@ def _use_memory(signature: Signature, state: MachineState, spec: MapSpec | None,
 
 def _release(state: MachineState, value: Value | None) -> None:
     """A reference is given back: what belongs to it is no pointer any more."""
+    if isinstance(value, Pointer) and value.kind is Kind.STACK:
+        dynptrs.release(state, value)
     if not isinstance(value, Pointer) or not value.ref:
         return
     state.forget(value.ref)
-
-
-def forget_packet(state: MachineState) -> None:
-    """Packet data may have moved: packet pointers are numbers now (kernel: clear_all_pkt_pointers)."""
-    state.map_values(lambda held: unknown() if isinstance(held, Pointer) and held.kind in PACKET_KINDS else held)
 
 
 # Callbacks: how the callee's registers are filled from the caller's.
@@ -257,7 +259,17 @@ def _enter_find_vma(frame: Frame, regs: list[Value | None], world: World) -> Non
     frame.regs[3] = regs[4]
 
 
-_CALLBACKS: dict[int, Enter] = {_FOR_EACH: _enter_for_each, _LOOP: _enter_loop, _FIND_VMA: _enter_find_vma}
+def _enter_drain(frame: Frame, regs: list[Value | None], world: World) -> None:
+    frame.regs[1] = dynptrs.handed_in(world)
+    frame.regs[2] = regs[3]
+
+
+_CALLBACKS: dict[int, Enter] = {
+    _FOR_EACH: _enter_for_each,
+    _LOOP: _enter_loop,
+    _FIND_VMA: _enter_find_vma,
+    _USER_RINGBUF_DRAIN: _enter_drain,
+}
 
 
 def _may_iterate(number: int, state: MachineState) -> bool:
@@ -316,6 +328,8 @@ def local(insn: Instruction, slot: int, world: World) -> Branch:
         regs = state.regs
         for reg, parameter in enumerate(expected, start=1):
             value = regs[reg]
+            if parameter.kind is Passed.DYNPTR:
+                dynptrs.used(state, value, world)
             if parameter.kind is not Passed.MEMORY or not isinstance(value, Pointer):
                 continue
             if value.kind in PACKET_KINDS:

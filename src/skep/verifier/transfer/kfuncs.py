@@ -48,9 +48,7 @@ def call(insn: Instruction, slot: int, world: World) -> Branch:
         state.regs[0] = result
         world.notes.kinds[slot] |= 2 if isinstance(result, Pointer) else 1
         if proto.has(KfuncFlag.CHANGES_PACKET):
-            state.map_values(
-                lambda held: unknown() if isinstance(held, Pointer) and held.kind in PACKET_KINDS else held
-            )
+            dynptrs.forget_packet(state)
         after = iterators.advance if proto.has(KfuncFlag.ITER_NEXT) else AFTER.get(name)
         if after is not None:
             after(call)

@@ -41,6 +41,7 @@ REGIONS: dict[Kind, Region] = {
     Kind.PROBED: Region.KERNEL,
     Kind.BUFFER: Region.KERNEL,
     Kind.ARENA: Region.ARENA,
+    Kind.DYNPTR: Region.KERNEL,
 }
 
 _FIELDS: dict[FieldKind, Callable[[World], Value]] = {

@@ -8,7 +8,7 @@ from skep.verifier.domains import alu
 from skep.verifier.domains.scalar import Scalar
 from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.stack import INVALID, MISC, SPILL, ZERO, Cell, overwritten, spilled
-from skep.verifier.state.values import Number, Pointer, Value, constant, unknown
+from skep.verifier.state.values import Kind, Number, Pointer, Value, constant, unknown
 from skep.verifier.state.world import World
 from skep.verifier.transfer import stack_objects
 
@@ -80,6 +80,8 @@ def write(state: MachineState, pointer: Pointer, offset: int, size: int, value: 
     low, high = _span(pointer, offset)
     world.notes.stack(frame.start, -low)
     stack_objects.displace(state, frame, low, high + size)
+    if isinstance(value, Pointer) and value.kind is Kind.DYNPTR:
+        value = unknown()  # not one of the kinds that are remembered (kernel: is_spillable_regtype)
     if low != high:
         _write_somewhere(frame, low, high + size, value, world)
         return

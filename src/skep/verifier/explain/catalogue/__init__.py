@@ -10,6 +10,7 @@ from skep.verifier.explain.catalogue import (
     allocated,
     arena,
     calls,
+    dynptrs,
     leaving,
     memory,
     objects,
@@ -19,7 +20,7 @@ from skep.verifier.explain.catalogue import (
 )
 from skep.verifier.explain.entry import Entry
 
-_MODULES = (structure, registers, memory, calls, leaving, objects, allocated, stack_objects, arena)
+_MODULES = (structure, registers, memory, calls, leaving, objects, allocated, stack_objects, arena, dynptrs)
 
 #: All rows, by code.
 ENTRIES: tuple[Entry, ...] = tuple(
