@@ -36,7 +36,12 @@ class Comparison:
 
     def states(self, old: MachineState, new: MachineState, live: tuple[int, ...], cells: tuple[int, ...]) -> bool:
         """Frame by frame. ``live``, ``cells``: for each frame the registers and stack cells that matter."""
-        if len(old.refs) != len(new.refs) or len(old.frames) != len(new.frames) or old.sections != new.sections:
+        if (
+            len(old.locks) != len(new.locks)
+            or len(old.refs) != len(new.refs)
+            or len(old.frames) != len(new.frames)
+            or old.sections != new.sections
+        ):
             return False
         if len(old.irqs) != len(new.irqs):
             return False
@@ -45,6 +50,9 @@ class Comparison:
                 return False
         for (a_id, _), (b_id, _) in zip((*old.refs, *old.irqs), (*new.refs, *new.irqs), strict=True):
             if not self._same_id(a_id, b_id):
+                return False
+        for held, new_held in zip(old.locks, new.locks, strict=True):
+            if not held.covers(new_held, self._same_id):
                 return False
         return all(self._stack(a, b, cell_mask) for a, b, cell_mask in zip(old.frames, new.frames, cells, strict=True))
 

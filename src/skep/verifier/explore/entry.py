@@ -8,9 +8,10 @@ from skep.isa import opcodes as op
 from skep.isa.instruction import Instruction, MapValueRef
 from skep.verifier.options import MemoryEntry
 from skep.verifier.prove.access import valid_map_value
+from skep.verifier.prove.compatibility import check_used_maps
 from skep.verifier.requirements.kinds import Requirement, Rule, Supported, ValidMapValue, Violation
 from skep.verifier.state.catcher import exception_callback
-from skep.verifier.state.fields import POINTERS, Special
+from skep.verifier.state.fields import LOCKS, POINTERS, Special
 from skep.verifier.state.functions import Passed
 from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.values import Kind, Pointer, constant, unknown
@@ -22,7 +23,7 @@ MAX_CALL_FRAMES = 8
 _TAIL_CALL_STACK = 256
 
 # Special fields whose functions this verifier does not know yet.
-_FOREIGN_FIELDS = frozenset(Special) - POINTERS
+_FOREIGN_FIELDS = frozenset(Special) - POINTERS - LOCKS
 
 
 def entry_state(world: World) -> MachineState:
@@ -156,7 +157,7 @@ def check_maps(world: World) -> Violation | None:
                 return _unsupported(f"map '{spec.name}' with a {field.kind.kernel_name} in its value")
         if spec.type in _FOREIGN_MAPS:
             return _unsupported(f"map '{spec.name}': maps of type {spec.type.name}")
-    return _check_arenas(world)
+    return _check_arenas(world) or check_used_maps(world)
 
 
 def _check_arenas(world: World) -> Violation | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from skep.abi.map_types import MapType
 from skep.abi.signatures import Arg, ArgKind, MemoryUse, Signature
 from skep.model.maps import MapSpec
-from skep.verifier.prove import access, dynptrs, fields, kptrs, objects, regions, stack, stack_objects
+from skep.verifier.prove import access, dynptrs, fields, kptrs, locks, objects, regions, stack, stack_objects
 from skep.verifier.requirements.kinds import Requirement, Rule, Use, ValidAccess, ValidArgument, Violation
 from skep.verifier.state.dynptrs import Slice
 from skep.verifier.state.machine import MachineState
@@ -48,6 +48,7 @@ _WANTED: dict[ArgKind, tuple[frozenset[Kind], str]] = {
     ArgKind.DYNPTR: (frozenset({Kind.STACK, Kind.DYNPTR}), "fp, dynptr_ptr"),
     ArgKind.CALLBACK_CONTEXT: (frozenset({Kind.STACK}), "fp"),
     ArgKind.CONST_STRING: (frozenset({Kind.MAP_VALUE}), "map_value"),
+    ArgKind.SPIN_LOCK: (frozenset({Kind.MAP_VALUE, Kind.BTF}), "map_value, ptr_"),
     ArgKind.SOCKET: (frozenset({Kind.SOCK}), "sock"),
     ArgKind.SOCK_COMMON: (_SOCKETS, "sock_common, sock, tcp_sock, xdp_sock"),
     ArgKind.BTF_OBJECT: (frozenset({Kind.BTF}), "ptr_, trusted_ptr_, rcu_ptr_"),
@@ -64,7 +65,7 @@ _KEYS_AND_VALUES = frozenset({ArgKind.MAP_KEY, ArgKind.MAP_VALUE})
 _NUMBERS = frozenset({ArgKind.SIZE, ArgKind.SIZE_OR_ZERO, ArgKind.ALLOC_SIZE})
 
 # Kinds that may be passed at any offset; the others unmoved (kernel: check_func_arg_reg_off).
-_ANY_OFFSET = _MEMORY | {Kind.SOCK_COMMON}
+_ANY_OFFSET = _MEMORY | {Kind.SOCK_COMMON, Kind.MAP_VALUE}
 
 
 def valid_argument(need: ValidArgument, state: MachineState, world: World) -> Violation | None:
@@ -99,7 +100,7 @@ def valid_argument(need: ValidArgument, state: MachineState, world: World) -> Vi
         return _wrong_kind(need, value, wanted[1])
     if value is None or value.kind not in wanted[0]:
         return _wrong_kind(need, value, wanted[1])
-    if value.kind is Kind.BTF:
+    if value.kind is Kind.BTF and kind is not ArgKind.SPIN_LOCK:
         if not objects.fits_argument(arg, value):
             return _wrong_kind(need, value, wanted[1])
         violation = objects.argument(need, value, signature, world)
@@ -329,6 +330,12 @@ def constant_string(need: Requirement, reg: int, value: Pointer, named: dict[str
     return Violation(Rule.ARGUMENT_STRING, need, said, reg, named)
 
 
+def _spin_lock(need: ValidArgument, value: Pointer, state: MachineState, world: World) -> Violation | None:
+    if value.kind is Kind.BTF and not locks.is_allocated(value):
+        return _wrong_kind(need, value, _WANTED[ArgKind.SPIN_LOCK][1])
+    return locks.spin_lock(need, value, state, world)
+
+
 _Detail = Callable[[ValidArgument, Pointer, MachineState, World], "Violation | None"]
 
 _DETAILS: dict[ArgKind, _Detail] = {
@@ -340,4 +347,5 @@ _DETAILS: dict[ArgKind, _Detail] = {
     ArgKind.CONST_STRING: _string,
     ArgKind.KPTR: kptrs.destination,
     ArgKind.DYNPTR: dynptrs.helper_argument,
+    ArgKind.SPIN_LOCK: _spin_lock,
 }

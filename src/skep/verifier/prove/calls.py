@@ -7,9 +7,8 @@ from skep.abi.map_facts import may_use
 from skep.abi.map_types import MapType
 from skep.abi.signatures import ReturnKind
 from skep.verifier.options import MemoryEntry
-from skep.verifier.prove import dynptrs, objects
+from skep.verifier.prove import dynptrs, locks, objects
 from skep.verifier.prove.arguments import map_argument
-from skep.verifier.prove.compatibility import SLEEPABLE_MAPS
 from skep.verifier.prove.functions import valid_global_call
 from skep.verifier.prove.leaving import sleeps_in
 from skep.verifier.requirements.kinds import (
@@ -28,8 +27,6 @@ MAX_CALL_FRAMES = 8
 
 # Helpers whose effect on the state is more than their signature says, and that are not written yet.
 _NOT_YET = {
-    93: "bpf_spin_lock",
-    94: "bpf_spin_unlock",
     169: "bpf_timer_init",
     170: "bpf_timer_set_callback",
     171: "bpf_timer_start",
@@ -62,6 +59,9 @@ def helper_available(need: HelperAvailable, state: MachineState, world: World) -
     row = HELPERS.get(number)
     if row is None:
         return Violation(Rule.HELPER_UNKNOWN, need, f"invalid func unknown#{number}", None, {"helper": number})
+    held_lock = locks.helper_allowed(need, number, row.name, state)
+    if held_lock is not None:
+        return held_lock
     values: dict[str, object] = {"helper": row.name, "prog_type": linked.prog_type.name}
     if not may_call(row, linked.prog_type, linked.attach_type):
         said = f"program of this type cannot use helper {row.name}#{number}"
@@ -119,9 +119,6 @@ def suitable_map(need: SuitableMap, state: MachineState, world: World) -> Violat
     if spec.type is MapType.PROG_ARRAY and len(state.frames) > 1 and _in_callback(state):
         said = "tail_call is not allowed in callbacks"
         return Violation(Rule.TAIL_CALL, need, said, None, {"reason": "tail calls cannot leave a callback"})
-    if world.linked.sleepable and spec.type not in SLEEPABLE_MAPS:
-        said = "Sleepable programs can only use array, hash, ringbuf and local storage maps"
-        return Violation(Rule.SLEEPABLE_MAP, need, said, None, values)
     violation = _writes_read_only(need, pointer, values)
     return violation if violation is not None else _special(need, state, world)
 
@@ -169,6 +166,9 @@ def valid_call(need: ValidCall, state: MachineState, world: World) -> Violation 
         said = f"insn {world.exception_callback} cannot call exception cb directly"
         return Violation(Rule.EXCEPTION, need, said, None, {"reason": "the exception callback is called directly"})
     if sub.is_global:
+        held = locks.global_allowed(need, sub.name, state)
+        if held is not None:
+            return held
         if world.may_sleep(need.target):
             said = f"sleepable global function {sub.name}() called in"
             where = sleeps_in(state, said)

@@ -65,6 +65,9 @@ def kfunc_available(need: KfuncAvailable, state: MachineState, world: World) -> 
             said = f"calling kernel function {name}, which is not in the kernel's BTF"
             return Violation(Rule.KFUNC_UNKNOWN, need, said, None, {"kfunc": name})
         return _unsupported(need, f"kernel function {name}()")
+    held = locks.kfunc_allowed(need, name, state)
+    if held is not None:
+        return held
     values: dict[str, object] = {"kfunc": name, "prog_type": linked.prog_type.name}
     attached = proto.row.attach_types is None or linked.attach_type in proto.row.attach_types
     if not attached or not may_call(proto.row, linked.prog_type, linked.attach_type):

@@ -27,10 +27,16 @@ _SENTENCES = {
 
 def nothing_open(need: NothingOpen, state: MachineState, world: World) -> Violation | None:
     """No reference is open; at the exit of a subprogram it may be (the caller can release it), of a callback not."""
+    leaves = need.event is not Event.EXIT or len(state.frames) == 1
+    if leaves and state.locks:
+        return _inside(need, need.event, "bpf_spin_lock", "a lock is held")
+    return _no_reference(need, state) or (sections_closed(need, state, need.event) if leaves else None)
+
+
+def _no_reference(need: NothingOpen, state: MachineState) -> Violation | None:
     refs = state.refs
     if not refs:
-        inside = need.event is Event.EXIT and len(state.frames) > 1
-        return None if inside else sections_closed(need, state, need.event)
+        return None
     if need.event is Event.EXIT and len(state.frames) > 1:
         frame = state.frame
         if frame.callback is None:
@@ -52,6 +58,8 @@ _PLACES = {
 
 def sections_closed(need: Requirement, state: MachineState, event: Event) -> Violation | None:
     """No critical section is open (kernel: check_resource_leak)."""
+    if state.locks:
+        return _inside(need, event, "bpf_spin_lock", "a lock is held")
     if state.irqs:
         region, section = "bpf_local_irq_save", "interrupts are off"
     elif state.sections.rcu:
@@ -60,6 +68,10 @@ def sections_closed(need: Requirement, state: MachineState, event: Event) -> Vio
         region, section = "bpf_preempt_disable", "preemption is disabled"
     else:
         return None
+    return _inside(need, event, region, section)
+
+
+def _inside(need: Requirement, event: Event, region: str, section: str) -> Violation:
     said = f"{_PLACES[event]} cannot be used inside {region}-ed region"
     return Violation(Rule.SECTION_OPEN, need, said, None, {"event": event.value, "section": section})
 

@@ -113,6 +113,11 @@ class Rule(StrEnum):
     GRAPH_NODE = "graph_node"  # reg, kfunc, root, reason: no node that the list or tree can hold
     GRAPH_UNLOCKED = "graph_unlocked"  # reg, kfunc, root: the lock beside it is not held
     GRAPH_CALLBACK = "graph_callback"  # kfunc: not in a function that compares nodes
+    # Locks, timers, work
+    FIELD_ARGUMENT = "field_argument"  # reg, field, map, reason: not the lock, timer, ... of its value
+    FIELD_PROGRAM = "field_program"  # field, map, prog_type: programs of this type must not use such maps
+    LOCK_ORDER = "lock_order"  # reason, acquired_at: taken twice, released without being held, ...
+    LOCK_HELD = "lock_held"  # function, acquired_at: it must not be called while a lock is held
     # Calls
     HELPER_UNKNOWN = "helper_unknown"  # helper
     HELPER_PROG_TYPE = "helper_prog_type"  # helper, prog_type

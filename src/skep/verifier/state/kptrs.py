@@ -46,7 +46,7 @@ def is_local(btf: Btf, world: World) -> bool:
 
 def in_rcu(state: MachineState, world: World) -> bool:
     """Whether what RCU protects cannot go away here: also wherever a program cannot sleep (kernel: in_rcu_cs)."""
-    return bool(state.sections.rcu) or not world.linked.sleepable
+    return bool(state.sections.rcu or state.locks) or not world.linked.sleepable
 
 
 def read(field: Field, state: MachineState, world: World) -> Pointer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from skep.verifier.state.locks import Lock
 from skep.verifier.state.stack import Cell
 from skep.verifier.state.values import Kind, Pointer, Value, unknown
 
@@ -82,9 +83,10 @@ class MachineState:
         may_goto_depth: how often may_goto was taken on this path.
         sections: critical sections that are open.
         irqs: saved interrupt flags that must be restored, the last one first: (id, slot that saved them).
+        locks: locks that are held, the last taken last.
     """
 
-    __slots__ = ("frames", "irqs", "may_goto_depth", "refs", "regs", "sections")
+    __slots__ = ("frames", "irqs", "locks", "may_goto_depth", "refs", "regs", "sections")
 
     def __init__(self, frames: list[Frame], refs: tuple[tuple[int, int], ...] = ()) -> None:
         self.frames = frames
@@ -93,6 +95,7 @@ class MachineState:
         self.may_goto_depth = 0
         self.sections = NO_SECTIONS
         self.irqs: tuple[tuple[int, int], ...] = ()
+        self.locks: tuple[Lock, ...] = ()
 
     def copy(self) -> MachineState:
         """A copy that shares values: list copies only."""
@@ -100,6 +103,7 @@ class MachineState:
         twin.may_goto_depth = self.may_goto_depth
         twin.sections = self.sections
         twin.irqs = self.irqs
+        twin.locks = self.locks
         return twin
 
     @property

@@ -8,6 +8,7 @@ from skep.isa import opcodes as op
 from skep.isa.instruction import Instruction
 from skep.verifier.domains import alu, branch
 from skep.verifier.domains.scalar import Scalar
+from skep.verifier.state.fields import LOCKS
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.offsets import MAX_PACKET_OFFSET
 from skep.verifier.state.values import Kind, Number, Pointer, Value, constant
@@ -56,13 +57,13 @@ def make(insn: Instruction, slot: int, world: World) -> Branch:
         if isinstance(a, Pointer):
             if width == 64 and _is_zero(b, by_register, insn.imm) and code in (op.JEQ, op.JNE):
                 if a.nullable and not by_register:
-                    return _null_check(state, forks, a, target, after, equal=code == op.JEQ)
+                    return _null_check(state, forks, a, (target, after), world, equal=code == op.JEQ)
                 if not a.nullable and (a.kind in _NOT_NULL or _is_trusted(a)):
                     if isinstance(b, Number):
                         b.rely()
                     return after if code == op.JEQ else target
             if isinstance(b, Pointer) and width == 64:
-                return _two_pointers(state, forks, a, b, code, target, after)
+                return _two_pointers(state, forks, a, b, code, (target, after), world)
         forks.append((target, state.copy()))
         return after
 
@@ -127,14 +128,15 @@ def _replace(state: MachineState, old: Number, known: Scalar, parents: tuple[Num
 
 
 def _null_check(
-    state: MachineState, forks: list[Fork], pointer: Pointer, target: int, after: int, *, equal: bool
+    state: MachineState, forks: list[Fork], pointer: Pointer, places: tuple[int, int], world: World, *, equal: bool
 ) -> int:
     """One side has NULL, the other a pointer; so have all copies of it."""
+    target, after = places
     other = state.copy()
     forks.append((target, other))
     null_side, pointer_side = (other, state) if equal else (state, other)
     set_null(null_side, pointer)
-    set_non_null(pointer_side, pointer)
+    set_non_null(pointer_side, pointer, world)
     return after
 
 
@@ -151,12 +153,17 @@ def set_null(state: MachineState, pointer: Pointer) -> None:
         state.refs = tuple(ref for ref in state.refs if ref[0] != pointer.ref)
 
 
-def set_non_null(state: MachineState, pointer: Pointer) -> None:
-    """The pointer and its copies are not NULL."""
+def set_non_null(state: MachineState, pointer: Pointer, world: World) -> None:
+    """The pointer and its copies are not NULL. Pointers to what a lock may lie in keep the id that tells them apart
+    (kernel: mark_ptr_or_null_reg).
+    """
 
     def change(value: Value) -> Value:
         if isinstance(value, Pointer) and value.nullable and value.id == pointer.id:
-            return value.non_null()
+            known = value.non_null()
+            if world.record(value).find(*LOCKS) is not None:
+                known.id = value.id
+            return known
         return value
 
     state.map_values(change)
@@ -180,8 +187,9 @@ _END_FIRST: dict[int, tuple[bool, bool]] = {
 
 
 def _two_pointers(
-    state: MachineState, forks: list[Fork], a: Pointer, b: Pointer, code: int, target: int, after: int
+    state: MachineState, forks: list[Fork], a: Pointer, b: Pointer, code: int, places: tuple[int, int], world: World
 ) -> int:
+    target, after = places
     other = state.copy()
     forks.append((target, other))
     if _are_packet_and_end(a, b):
@@ -190,7 +198,7 @@ def _two_pointers(
         row, pointer = _END_FIRST.get(code), b
     else:
         if code in (op.JEQ, op.JNE) and a.nullable != b.nullable and Kind.BTF not in (a.kind, b.kind):
-            set_non_null(other if code == op.JEQ else state, a if a.nullable else b)
+            set_non_null(other if code == op.JEQ else state, a if a.nullable else b, world)
         return after
     if row is not None:
         on_taken, open_end = row

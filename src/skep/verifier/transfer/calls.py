@@ -11,13 +11,14 @@ from skep.isa.instruction import Instruction
 from skep.model.maps import MapSpec
 from skep.model.programs import CallFact
 from skep.verifier.domains.scalar import Scalar
+from skep.verifier.state.fields import LOCKS
 from skep.verifier.state.functions import Passed
 from skep.verifier.state.kptrs import KPTR_XCHG
 from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.stack import SPILL, ZERO
 from skep.verifier.state.values import PACKET_KINDS, Kind, Number, Pointer, Value, constant, unknown
 from skep.verifier.state.world import World
-from skep.verifier.transfer import dynptrs, kptrs, objects, stack
+from skep.verifier.transfer import dynptrs, kptrs, locks, objects, stack
 from skep.verifier.transfer.branch import Branch, Fork
 from skep.verifier.transfer.dynptrs import forget_packet
 
@@ -50,6 +51,9 @@ def helper(insn: Instruction, slot: int, world: World) -> Branch:
         _note(signature, slot, state, spec, callback, world)
         if enter is not None and callback is not None and _may_iterate(number, state):
             forks.append(_entered(state, slot, callback, enter, world))
+        act = locks.HELPERS.get(number)
+        if act is not None:
+            act(state, slot)
         result = _result(signature, state, spec, slot, world)
         _use_memory(signature, state, spec, world)
         dynptrs.helper(signature, state, slot, world)
@@ -128,7 +132,8 @@ def _result(signature: Signature, state: MachineState, spec: MapSpec | None, slo
             key = _constant_key(signature, state)
             if key is not None and key < spec.max_entries:
                 nullable = False
-        return Pointer(Kind.MAP_VALUE, id=world.next_id() if nullable else 0, nullable=nullable, map=spec)
+        apart = nullable or (spec is not None and world.map_record(spec).find(*LOCKS) is not None)
+        return Pointer(Kind.MAP_VALUE, id=world.next_id() if apart else 0, nullable=nullable, map=spec)
     if returns is ReturnKind.RINGBUF_RECORD_OR_NULL:
         size = state.regs[2]
         assert isinstance(size, Number)

@@ -12,6 +12,7 @@ from skep.verifier.explain.catalogue import (
     calls,
     dynptrs,
     leaving,
+    locks,
     memory,
     objects,
     registers,
@@ -20,7 +21,7 @@ from skep.verifier.explain.catalogue import (
 )
 from skep.verifier.explain.entry import Entry
 
-_MODULES = (structure, registers, memory, calls, leaving, objects, allocated, stack_objects, arena, dynptrs)
+_MODULES = (structure, registers, memory, calls, leaving, objects, allocated, stack_objects, arena, dynptrs, locks)
 
 #: All rows, by code.
 ENTRIES: tuple[Entry, ...] = tuple(
