@@ -43,7 +43,7 @@ test-kernels: $(READY) ## the same on Linux 6.1 and 6.12 in QEMU and here; write
 
 fuzz: $(READY) ## fuzz readers, verifier and engines for longer than the tests do
 	SKEP_HYPOTHESIS=fuzz SKEP_FUZZ_SECONDS=$${SKEP_FUZZ_SECONDS:-60} $(BIN)/pytest tests/fuzz tests/property
-	$(BIN)/python scripts/fuzz_programs.py --seconds $${SKEP_FUZZ_SECONDS:-60} --seed $$(date +%s) --save bench/out/fuzz
+	$(BIN)/python -m scripts.fuzz_programs --seconds $${SKEP_FUZZ_SECONDS:-60} --seed $${SKEP_FUZZ_SEED:-$$(date +%s)} --save bench/out/fuzz
 
 bench: $(READY) ## measure, side by side in one run
 	$(BIN)/python -m bench

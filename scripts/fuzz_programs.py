@@ -1,100 +1,78 @@
-"""Generate programs for a while and compare: our verdict with the kernel's, interpreter with JIT and kernel.
+"""Generate programs for a while: judge them, run the accepted ones in the interpreter and as machine code, compare.
 
-    python scripts/fuzz_programs.py [--seconds 60] [--seed 0] [--jobs 1] [--no-kernel] [--save DIR]
+    python -m scripts.fuzz_programs [--seconds 60] [--count N] [--seed 0] [--jobs 2] [--no-kernel] [--save DIR]
 
-Every seed is written to a file before it is tried, so that what stops everything can be tried again:
+Some are given to the running kernel, too (with root's privileges). What differs is saved with the arguments that make
+the same program again; a process that dies is noticed, and its program saved:
 
-    python scripts/fuzz_programs.py --only SEED [--mutation N]
+    python -m scripts.fuzz_programs --seed SEED [--mutation N | --corpus] --only [--minimise]
 """
 
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
-import multiprocessing
 import sys
 import time
 from pathlib import Path
 
-from skep.testing.differential import Difference, Report, examine, listing
-from skep.testing.fuzz import Counts, choose, seeds
+from skep.testing.differential import Difference, examine, listing
 from skep.testing.generate import Sample
 from skep.testing.kernel_judge import KernelJudge, is_available
+from skep.testing.long_run.sources import Given, Plan
+from skep.testing.long_run.worker import Job, supervise
 from skep.testing.minimise import minimise
 from skep.testing.samples import link_sample
 
 
 def main() -> int:
     """Run and print counts; exit code 1 if something differs that must not."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--seed", type=int, default=0, help="the first seed")
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--no-kernel", action="store_true", help="only interpreter and JIT")
-    parser.add_argument(
-        "--no-guards", action="store_true", help="registers are not compared with the verifier's states"
-    )
-    parser.add_argument("--save", type=Path, default=Path("fuzz-findings"), help="where findings and seeds are kept")
-    parser.add_argument("--strict", action="store_true", help="keep what we reject and the kernel accepts, too")
-    parser.add_argument("--only", type=int, metavar="SEED", help="show one program")
-    parser.add_argument("--mutation", type=int, metavar="N", help="with --only: this mutant of it")
-    parser.add_argument("--minimise", action="store_true", help="with --only: make it small, as long as it fails alike")
-    options = parser.parse_args()
+    options = _arguments()
     with_kernel = not options.no_kernel and is_available()
-    if options.only is not None:
-        return _show(choose(options.only, options.mutation), with_kernel, options.minimise)
+    if options.only:
+        return _show(_choose(options), with_kernel, options.minimise)
     options.save.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
-    with concurrent.futures.ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn")) as pool:
-        rows = [
-            (
-                job,
-                options.jobs,
-                options.seed,
-                options.seconds,
-                with_kernel,
-                not options.no_guards,
-                options.save,
-                options.strict,
-            )
-            for job in range(options.jobs)
-        ]
-        found = list(pool.map(_work, *zip(*rows, strict=True)))
-    total = Counts()
-    for counts in found:
-        total += counts
-    print(
-        f"{time.monotonic() - started:.0f} s, {options.jobs} job(s), kernel {'asked' if with_kernel else 'not asked'}"
-    )
+    plan = Plan(_given(), options.kernel_every if with_kernel else 0, options.follow_every)
+    deadline, most = time.time() + options.seconds, -(-options.count // options.jobs)
+    jobs = [
+        Job(plan, number, options.jobs, options.seed, deadline, most, options.save, options.strict)
+        for number in range(options.jobs)
+    ]
+    total = supervise(jobs)
+    (options.save / "report.json").write_text(total.to_json() + "\n")
+    print(f"{options.jobs} processes, kernel {'asked' if with_kernel else 'not asked'}, first seed {options.seed}")
     print(total.text(strict=options.strict))
     return 1 if total.bugs else 0
 
 
-def _work(
-    job: int, jobs: int, first: int, seconds: float, with_kernel: bool, with_guards: bool, save: Path, strict: bool
-) -> Counts:
-    counts, deadline = Counts(), time.monotonic() + seconds
-    current = save / f"current-{job}.txt"
-    with KernelJudge() as kernel:
-        for seed, mutation in seeds(first + job, jobs):
-            if time.monotonic() > deadline:
-                break
-            current.write_text(f"--only {seed}" + (f" --mutation {mutation}" if mutation is not None else ""))
-            sample = choose(seed, mutation)
-            report = examine(sample, kernel if with_kernel else None, compare_runs=mutation is None, guard=with_guards)
-            counts.add(report)
-            _save(report, save, strict=strict)
-    current.unlink(missing_ok=True)
-    return counts
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--count", type=int, default=0, help="stop after this many programs")
+    parser.add_argument("--seed", type=int, default=0, help="the first seed")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--no-kernel", action="store_true", help="only interpreter and JIT")
+    parser.add_argument("--kernel-every", type=int, default=25, help="each how many programs the kernel is asked")
+    parser.add_argument("--follow-every", type=int, default=10, help="each how many programs guard 2 follows")
+    parser.add_argument("--save", type=Path, default=Path("fuzz-findings"), help="where findings and the report go")
+    parser.add_argument("--strict", action="store_true", help="keep what we reject and the kernel accepts, too")
+    parser.add_argument("--only", action="store_true", help="show the program of --seed")
+    parser.add_argument("--mutation", type=int, metavar="N", help="with --only: this mutant of it")
+    parser.add_argument("--corpus", action="store_true", help="with --only: the mutant of the corpus with this seed")
+    parser.add_argument("--minimise", action="store_true", help="with --only: make it small, as long as it fails alike")
+    return parser.parse_args()
 
 
-def _save(report: Report, save: Path, *, strict: bool) -> None:
-    kinds = [kind for kind, _ in report.differences if strict or kind is not Difference.STRICT]
-    if kinds:
-        sample = report.sample
-        name = f"{kinds[0].value}-{sample.seed}" + (f"-{sample.mutation}" if sample.mutation is not None else "")
-        (save / f"{name}.txt").write_text(f"{report}\n\n{listing(link_sample(sample))}\n")
-        print(report, file=sys.stderr, flush=True)
+def _given() -> tuple[Given, ...]:
+    """Programs of ../shared/corpus, if it is there."""
+    from tests.differential.random.given import given
+
+    return given()
+
+
+def _choose(options: argparse.Namespace) -> Sample:
+    if options.corpus:
+        return Plan(_given()).make_given(options.seed).sample
+    return Plan().make(options.seed, options.mutation).sample
 
 
 def _show(sample: Sample, with_kernel: bool, small: bool) -> int:
@@ -120,4 +98,4 @@ def _show(sample: Sample, with_kernel: bool, small: bool) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

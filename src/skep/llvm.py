@@ -132,7 +132,9 @@ class Compiled:
     assembly: str
 
 
-def compile_module(text: str, exports: Iterable[str], level: int = 2, listings: bool = False) -> Compiled:
+def compile_module(
+    text: str, exports: Iterable[str], level: int = 2, listings: bool = False, *, quick: bool = False
+) -> Compiled:
     """Optimise IR text for this machine and make object code of it.
 
     Args:
@@ -140,12 +142,13 @@ def compile_module(text: str, exports: Iterable[str], level: int = 2, listings: 
         exports: symbols that stay visible; what they do not reach is dropped before optimising, so it costs little.
         level: 0 to 3, as clang's -O; 0 is for IR that is optimised already.
         listings: also give the optimised IR and assembly.
+        quick: nothing is optimised, and instructions are selected the fast way.
     """
     with _lock:
         binding, facts = _load(), host()
         module = _parse(text)
         module.triple, module.data_layout = facts.triple, facts.data_layout
-        machine = _target_machine(max(level, 1))
+        machine = _target_machine(0 if quick else max(level, 1))
         _internalize(module, frozenset(exports))
         options = binding.create_pipeline_tuning_options(speed_level=level)
         options.loop_vectorization = options.slp_vectorization = level >= 2
@@ -155,7 +158,8 @@ def compile_module(text: str, exports: Iterable[str], level: int = 2, listings: 
         prune.add_global_dead_code_eliminate_pass()
         prune.run(module, builder)
         _verify(module)
-        builder.getModulePassManager().run(module, builder)
+        if not quick:
+            builder.getModulePassManager().run(module, builder)
         return Compiled(
             object_code=bytes(machine.emit_object(module)),
             llvm_ir=str(module) if listings else "",

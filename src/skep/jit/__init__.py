@@ -1,5 +1,6 @@
 """The just-in-time compiler: a verified program becomes LLVM IR, then machine code, linked with the vm's C."""
 
+from skep.jit.bundle import Bundle, bundle, compile_bundle, load_bundle
 from skep.jit.compile import Code, NativeProgram, compile_module, compile_program, compile_runtime, load_code
 from skep.jit.library import ENTRY
 from skep.jit.module import Module, build_module
@@ -8,6 +9,7 @@ from skep.jit.unit import Rows
 
 __all__ = [
     "ENTRY",
+    "Bundle",
     "Code",
     "Lowering",
     "Module",
@@ -16,8 +18,11 @@ __all__ = [
     "Returns",
     "Rows",
     "build_module",
+    "bundle",
+    "compile_bundle",
     "compile_module",
     "compile_program",
     "compile_runtime",
+    "load_bundle",
     "load_code",
 ]

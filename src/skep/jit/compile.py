@@ -110,15 +110,25 @@ def _whole_text(module: Module, runtime: bytes | None, exports: tuple[str, ...])
         if module.declared or loops:
             raise InternalError("a program that calls C functions is compiled without them")
         return module.text
+    return complete_text(module.text, module.declared, runtime, loops)
+
+
+def complete_text(text: str, declared: Mapping[str, str], runtime: bytes, loops: Iterable[str]) -> str:
+    """IR of programs with that of the C functions they need.
+
+    Args:
+        declared: the C functions that ``text`` names, with their LLVM types.
+        loops: functions of the runtime that call the program.
+    """
     library = read_library(runtime)
-    for symbol, prototype in module.declared.items():
+    for symbol, prototype in declared.items():
         function = library.functions.get(symbol)
         if function is None:
             raise InternalError(f"{symbol} is named by a table of natives, but is not in the runtime")
         if function.type != prototype:
             raise InternalError(f"{symbol} is {function.type} in the runtime, but a table of natives says {prototype}")
-    text, copies = specialise(module.text, library)
-    used = [symbol for symbol in module.declared if f"@{symbol}(" in text]
+    text, copies = specialise(text, library)
+    used = [symbol for symbol in declared if f"@{symbol}(" in text]
     # The library comes first: LLVM wants to know structures before they are used.
     return library.closure([*used, *library.uses_of(copies), *loops], INTRINSICS) + copies + text
 

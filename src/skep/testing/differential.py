@@ -11,6 +11,7 @@ from enum import StrEnum
 from skep.engine import Poppable
 from skep.errors import UsageError
 from skep.isa.disassembler import disassemble
+from skep.model.maps import MapSpec
 from skep.model.programs import LinkedProgram, Outcome, VerifiedProgram
 from skep.model.programs import Verdict as OurVerdict
 from skep.testing.generate import Sample
@@ -144,16 +145,17 @@ def _runs(
         native = run_on_vm(sample, proved, interpret=False)
     except Exception:
         return 1, [(Difference.JIT, traceback.format_exc())]
-    _compare(Difference.JIT, "native code", expected, native, found)
+    compare_executed(Difference.JIT, "native code", expected, native, found)
     if theirs is None or theirs.verdict is not Verdict.ACCEPT or proved.facts.reads_uninit_stack:
         return 2, found  # the kernel does not clear stacks: what was never written differs
-    _compare(Difference.KERNEL, "the kernel", expected, Executed(theirs.runs, theirs.maps), found)
+    compare_executed(Difference.KERNEL, "the kernel", expected, Executed(theirs.runs, theirs.maps), found)
     return 3, found
 
 
-def _compare(
+def compare_executed(
     kind: Difference, who: str, expected: Executed, got: Executed, found: list[tuple[Difference, str]]
 ) -> None:
+    """Add what differs between what the interpreter did and what ``who`` did to ``found``."""
     for number, (wanted, had) in enumerate(zip(expected.runs, got.runs, strict=True)):
         if wanted[0] != had[0]:
             found.append((kind, f"run {number}: {who} returned {had[0]:#x}, the interpreter {wanted[0]:#x}"))
@@ -196,13 +198,18 @@ def run_on_vm(sample: Sample, proved: VerifiedProgram, *, interpret: bool, watch
                 runs.append((done.retval, done.data))
             except UsageError:  # not a packet for this type of program
                 runs.append((-errno.EINVAL, b""))
-        return Executed(tuple(runs), {name: contents(handle.spec, _Reader(handle)) for name, handle in maps.items()})
+        return Executed(tuple(runs), {name: read_contents(handle.spec, handle) for name, handle in maps.items()})
     finally:
         engine.close()
 
 
 def _verified_target(sample: Sample) -> VerifiedProgram:
     return verify(link_target(sample))
+
+
+def read_contents(spec: MapSpec, handle: VmMap) -> Contents:
+    """What a map of the vm holds."""
+    return contents(spec, _Reader(handle))
 
 
 class _Reader(MapReader):

@@ -8,10 +8,11 @@ exploration saw: in one of those at each place, all that a proof relied on must 
 from __future__ import annotations
 
 import ctypes
+from dataclasses import dataclass
 
-from skep.abi.contexts import FieldKind
 from skep.errors import InternalError
 from skep.model.programs import LinkedProgram
+from skep.verifier.domains.scalar import Scalar
 from skep.verifier.explore.entry import entry_state
 from skep.verifier.explore.prune import Pruner
 from skep.verifier.explore.steps import compile_steps
@@ -26,8 +27,6 @@ from skep.verifier.transfer.branch import Fork
 from skep.vm.interpreter import Interpreter
 
 MASK64 = (1 << 64) - 1
-_ALL = 0b11_1111_1111
-_CELLS = (1 << 64) - 1
 MAX_STATES = 20_000
 _MAX_CANDIDATES = 16
 
@@ -63,7 +62,7 @@ class Companion:
         said = "the verifier does not come here"
         holding = []
         for state in self._at(slot):
-            wrong = _outside(state, machine, registers, relied=False)
+            wrong = _outside(state, machine, registers)
             if wrong is None:
                 holding.append(state)
             else:
@@ -106,10 +105,11 @@ class Invariants:
 
     def __init__(self, linked: LinkedProgram) -> None:
         self._linked = linked
-        self._pruner: Pruner | None = None
+        self._facts: dict[int, _Places] | None = None
         self.seen: dict[int, list[MachineState]] = {}
         self.count = 0
         self.checked = 0
+        self.bounds = 0
 
     def observe(self, slot: int, state: MachineState) -> None:
         """Keep a state; above MAX_STATES nothing is kept at all and nothing is checked."""
@@ -127,55 +127,120 @@ class Invariants:
         """
         if self.count > MAX_STATES:
             return
-        if self._pruner is None:  # late: programs that are rejected may have no control flow at all
-            self._pruner = Pruner(_world(self._linked))
-        live, cells = self._pruner.registers[slot], self._pruner.cells[slot]
-        said = "exploration never came here"
-        for state in self.seen.get(slot, ()):
-            wrong = _outside(state, machine, registers, relied=True, live=live, cells=cells)
-            if wrong is None:
-                self.checked += 1
-                return
-            said = wrong
+        if self._facts is None:  # late: only now it is known what proofs relied on
+            self._facts = self._read_facts()
+        said = "exploration never came here, or with other constants"
+        for known, by_values in self._facts.get(slot, {}).items():
+            for relied in by_values.get(tuple([registers[index] for index in known]), ()):
+                wrong = relied.wrong(machine, registers)
+                if wrong is None:
+                    self.checked += 1
+                    self.bounds += relied.count
+                    return
+                said = wrong
         raise NotCoveredError(f"slot {slot}: {said}")
 
+    def _read_facts(self) -> dict[int, _Places]:
+        pruner = Pruner(_world(self._linked))
+        found: dict[int, _Places] = {}
+        for slot, states in self.seen.items():
+            live, cells = pruner.registers[slot], pruner.cells[slot]
+            places = found[slot] = {}
+            unlike = {relied.key: relied for relied in (_relied(state, live, cells) for state in states)}
+            for relied in unlike.values():
+                known = [(index, range.value) for index, range in relied.numbers if not range.mask]
+                by_values = places.setdefault(tuple([index for index, _ in known]), {})
+                by_values.setdefault(tuple([value for _, value in known]), []).append(relied)
+        return found
 
-def _outside(
-    state: MachineState,
-    machine: Interpreter,
-    registers: list[int],
-    *,
-    relied: bool,
-    live: int = _ALL,
-    cells: int = _CELLS,
-) -> str | None:
-    """What of the machine is not in the state; None if all of it is.
 
-    Args:
-        relied: only numbers that a proof relied on, and cells that are read.
-        live, cells: registers and stack cells of the top frame that matter.
+# States at one place: by the registers that are constants in them, and by the values of these. Loops have many.
+_Places = dict[tuple[int, ...], dict[tuple[int, ...], "list[_Relied]"]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Relied:
+    """What proofs relied on in one state.
+
+    Attributes:
+        key: the same for states that say the same.
+        numbers: register and the set that it is in; pointers: register and what it may be.
+        cells: (index, cell) of the top frame.
     """
+
+    key: tuple[object, ...]
+    frames: int
+    numbers: tuple[tuple[int, Scalar], ...]
+    pointers: tuple[tuple[int, Pointer], ...]
+    cells: tuple[tuple[int, Cell], ...]
+    count: int
+
+    def wrong(self, machine: Interpreter, registers: list[int]) -> str | None:
+        """What of the machine is not so; None if all of it is."""
+        if self.frames != len(machine.stacks):
+            return f"{len(machine.stacks)} frames instead of {self.frames}"
+        for index, known in self.numbers:
+            if not known.contains(registers[index]):
+                return f"r{index} is {registers[index]:#x}, not in {known}"
+        for index, pointer in self.pointers:
+            if not _holds(pointer, registers[index], machine, relied=True):
+                return f"r{index} is {registers[index]:#x}, not in {_text(pointer)}"
+        if not self.cells:
+            return None
+        top = machine.stacks[-1]
+        for index, cell in self.cells:
+            data = ctypes.string_at(top - 8 * (index + 1), 8)
+            wrong = _cell(cell, data, machine, relied=True)
+            if wrong is not None:
+                return f"stack at {-8 * (index + 1)}: {data.hex()}, not {wrong}"
+        return None
+
+
+def _relied(state: MachineState, live: int, live_cells: int) -> _Relied:
+    regs = [(index, state.regs[index]) for index in range(10) if live >> index & 1]
+    numbers = tuple(
+        (index, value.range)
+        for index, value in regs
+        if isinstance(value, Number) and value.precise and value.range is not Scalar.UNKNOWN
+    )
+    pointers = tuple((index, value) for index, value in regs if isinstance(value, Pointer))
+    cells = tuple(
+        (index, cell)
+        for index, cell in enumerate(state.frames[-1].stack)
+        if cell is not None and live_cells >> index & 1 and cell.read and _says_something(cell)
+    )
+    key = (len(state.frames), numbers, tuple((i, id(p)) for i, p in pointers), tuple((i, id(c)) for i, c in cells))
+    return _Relied(key, len(state.frames), numbers, pointers, cells, len(numbers) + len(pointers) + len(cells))
+
+
+def _says_something(cell: Cell) -> bool:
+    """Whether a spill in it says more than that there is a number."""
+    value = cell.value
+    return isinstance(value, Pointer) or (isinstance(value, Number) and value.precise)
+
+
+def _outside(state: MachineState, machine: Interpreter, registers: list[int]) -> str | None:
+    """What of the machine is not in the state; None if all of it is."""
     if len(state.frames) != len(machine.stacks):
         return f"{len(machine.stacks)} frames instead of {len(state.frames)}"
     for index in range(10):
         value = state.regs[index]
-        if live >> index & 1 and not _holds(value, registers[index], machine, relied=relied):
+        if not _holds(value, registers[index], machine, relied=False):
             return f"r{index} is {registers[index]:#x}, not in {_text(value)}"
-    last = state.frames[-1]
-    for frame in state.frames if not relied else (last,):
-        wrong = _stack(frame, machine, relied=relied, cells=cells if frame is last else _CELLS)
+    for frame in state.frames:
+        wrong = _stack(frame, machine)
         if wrong is not None:
             return wrong
     return None
 
 
-def _stack(frame: Frame, machine: Interpreter, *, relied: bool, cells: int) -> str | None:
+def _stack(frame: Frame, machine: Interpreter) -> str | None:
     top = machine.stacks[frame.number]
     for index, cell in enumerate(frame.stack):
-        if cell is None or not cells >> index & 1 or (relied and not cell.read):
+        if cell is None:
             continue
         data = ctypes.string_at(top - 8 * (index + 1), 8)
-        wrong = _cell(cell, data, machine, relied=relied)
+        wrong = _cell(cell, data, machine, relied=False)
         if wrong is not None:
             return f"stack of frame {frame.number} at {-8 * (index + 1)}: {data.hex()}, not {wrong}"
     return None
@@ -208,7 +273,7 @@ def _points(pointer: Pointer, actual: int, machine: Interpreter) -> bool:
     if kind is Kind.STACK:
         return _at_offset(pointer, actual - machine.stacks[pointer.frame])
     if kind is Kind.PACKET:
-        return _at_offset(pointer, actual - host.context_pointer(FieldKind.PACKET))
+        return _at_offset(pointer, actual - host.packet_start)
     if kind in (Kind.MAP_VALUE, Kind.RECORD):
         starts = host.memory.starts_of("map", "ring record")
         return any(_at_offset(pointer, actual - start) for start in starts)

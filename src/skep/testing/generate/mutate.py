@@ -32,6 +32,26 @@ def mutate(insns: tuple[Instruction, ...], seed: int) -> tuple[Instruction, ...]
     return tuple(changed)
 
 
+def nudge(insns: tuple[Instruction, ...], seed: int) -> tuple[Instruction, ...]:
+    """The program with one number a little larger or smaller: an offset, a bound, a size. It stays near each rule."""
+    chance = random.Random(seed)
+    changed = list(insns)
+    for _ in range(40):
+        number = chance.randrange(len(changed))
+        insn = changed[number]
+        kind = insn.opcode & op.CLASS_MASK
+        if kind in (op.LDX, op.ST, op.STX):
+            new = _nudge_off(insn, chance, changed)
+        elif kind in (op.JMP, op.JMP32) and insn.opcode & op.CODE_MASK in (op.CALL, op.EXIT, op.JA):
+            continue
+        else:
+            new = _nudge_imm(insn, chance, changed)
+        if new != insn and find_form(new) is not None:
+            changed[number] = new
+            break
+    return tuple(changed)
+
+
 def _nudge_imm(insn: Instruction, chance: random.Random, code: list[Instruction]) -> Instruction:
     if insn.opcode == op.LD_IMM64:
         return replace(insn, imm=insn.imm + chance.choice(_STEPS) & (1 << 64) - 1) if insn.ref is None else insn

@@ -59,10 +59,10 @@ def generate(seed: int, *, wildness: float | None = None, runs: int = 3) -> Samp
     maps = {spec.name: spec for spec in _maps(chance)}
     insns = _Program(chance, prog_type, maps, wildness).build()
     used = {insn.ref.name for insn in insns if insn.ref is not None}
-    packets = tuple(_packet(chance) for _ in range(runs))
+    packets = tuple(make_packet(chance) for _ in range(runs))
     target = (
         Instruction(op.LDX | op.MEM | op.W, 0, 1, 16),
-        Instruction(op.ALU | op.ADD | op.K, 0, imm=chance.randrange(1000)),
+        Instruction(op.ALU | op.ADD | op.K, 0, imm=chance.choice((0, 1, 500, 999))),
         Instruction(op.JMP | op.EXIT),
     )
     return Sample(seed, prog_type, insns, tuple(m for m in maps.values() if m.name in used), target, packets)
@@ -89,7 +89,8 @@ def _small(chance: random.Random, size: int) -> bytes:
     )
 
 
-def _packet(chance: random.Random) -> bytes:
+def make_packet(chance: random.Random) -> bytes:
+    """A packet: zeros, ones, or noise in which numbers at borders are frequent."""
     size = chance.choice((14, 15, 33, 34, 42, 60, 64, 100, 256))
     kind = chance.randrange(4)
     if kind == 0:

@@ -75,6 +75,11 @@ class VmHost:
             raise Fault(f"the vm has no {kind.value} in a context")
         return places[kind] or 0
 
+    @property
+    def packet_start(self) -> int:
+        """Where the packet's first byte lies now; 0: there is no packet."""
+        return self._run.data or 0
+
     def legacy_load(self, offset: int, size: int) -> int | None:
         value = _native_call(LOAD_PACKET, {"run": ctypes.addressof(self._run), "r1": offset & MASK64, "r2": size})
         return None if signed(value) < 0 else value

@@ -54,6 +54,10 @@ class Host(Protocol):
     def call(self, machine: Interpreter, helper: int, args: list[int]) -> int:
         """Call a helper with r1..r5; r0."""
 
+    @property
+    def packet_start(self) -> int:
+        """Where the packet's first byte lies now; 0: there is no packet."""
+
     def legacy_load(self, offset: int, size: int) -> int | None:
         """LD_ABS and LD_IND: a big-endian number from the packet, None outside it."""
 

@@ -30,6 +30,7 @@ class InterpretedEntry:
         """``memory_size``: r1 is a buffer of that many bytes instead of a context, r2 its size."""
         self.watch: Watch | None = None
         self.max_steps = MAX_STEPS
+        self.steps = 0  # of all runs so far
         self._program = program
         self._maps = maps
         self._memory_size = memory_size
@@ -51,13 +52,16 @@ class InterpretedEntry:
         watch = self.watch
         if watch is not None:
             machine.trace = lambda slot, registers: watch(machine, slot, registers)
-        if self._memory_size is not None:
-            host.memory.allow(context, self._memory_size, "memory")
-            return machine.run(context, self._memory_size)
-        machine.rules = context_for(self._program.prog_type)
-        if machine.rules is not None:
-            host.allow_context(machine.rules)
-        return machine.run(context)
+        try:
+            if self._memory_size is not None:
+                host.memory.allow(context, self._memory_size, "memory")
+                return machine.run(context, self._memory_size)
+            machine.rules = context_for(self._program.prog_type)
+            if machine.rules is not None:
+                host.allow_context(machine.rules)
+            return machine.run(context)
+        finally:
+            self.steps += self.max_steps - machine.steps_left
 
 
 class InterpretedProgram(VmProgram):
