@@ -10,8 +10,11 @@ from typing import Any
 import click
 from rich.table import Table
 
-from skep.api import load, open_object, read_target
+from skep.abi.features import Version
+from skep.api import load, open_object, read_target, target_with_types
 from skep.cli.engines import btf_option, chosen_target, engine_option, verbose_option
+from skep.cli.kernels import as_json as rows_as_json
+from skep.cli.kernels import borrowed_types, kernel_row, linux_target, parse_versions, print_kernels
 from skep.cli.output import console, json_option, print_json, print_notes, report
 from skep.cli.types import type_option, with_type
 from skep.diagnostics import Diagnostic
@@ -36,6 +39,13 @@ _STYLES = {Outcome.ACCEPTED: "green", Outcome.REJECTED: "bold red", Outcome.UNSU
 @click.option(
     "--target", "target_file", type=click.Path(path_type=Path), help="For the kernel in this file (skep target save)."
 )
+@click.option(
+    "--kernel",
+    "kernels",
+    multiple=True,
+    metavar="VERSION",
+    help="Would it load on this Linux: 5.4, 5.10, 5.15, 6.1, 6.6, 6.12, 6.18 (may be repeated), or all.",
+)
 @btf_option
 @verbose_option
 @type_option
@@ -45,6 +55,7 @@ def verify(
     names: tuple[str, ...],
     engine: str,
     target_file: Path | None,
+    kernels: tuple[str, ...],
     btf_file: Path | None,
     verbose: bool,
     prog_type: str | None,
@@ -53,12 +64,24 @@ def verify(
     """Prove the programs in FILE safe, or say why not.
 
     With --engine kernel the running Linux judges (nothing is attached or kept); where it rejects, skep explains.
+    With --kernel: whether other kernels would load them, and the first that does.
     """
+    if engine == "kernel" and kernels:
+        raise UsageError(Diagnostic("U0351", "--kernel needs skep's own verifier", help="leave out --engine kernel"))
     if engine == "kernel" and target_file is not None:
         raise UsageError(Diagnostic("U0351", "--target needs skep's own verifier", help="leave out --engine kernel"))
     spec = with_type(open_object(file), names, prog_type)
     print_notes(spec, as_json=as_json)
-    target = read_target(target_file) if target_file is not None else chosen_target(spec, engine, btf_file)
+    if target_file is not None:
+        target = read_target(target_file)
+    elif kernels:
+        target = linux_target(spec) if btf_file is None else target_with_types(linux_target(spec), btf_file)
+    else:
+        target = chosen_target(spec, engine, btf_file)
+    if kernels:
+        return _for_kernels(
+            spec, _chosen(spec, names), target, parse_versions(kernels), (target_file or btf_file) is not None, as_json
+        )
     one = ask_kernel if engine == "kernel" else verify_one
     rows = [one(spec, name, target) for name in _chosen(spec, names)]
     if as_json:
@@ -70,6 +93,19 @@ def verify(
             if verbose and row.get("log"):
                 click.echo(row["log"], err=True)
     return 0 if rows and all(row["verdict"] == Outcome.ACCEPTED for row in rows) else 1
+
+
+def _for_kernels(
+    spec: ObjectSpec, names: list[str], target: Target, versions: tuple[Version, ...], given: bool, as_json: bool
+) -> int:
+    rows = [kernel_row(spec, name, target, versions) for name in names]
+    borrowed = borrowed_types(spec, target, given)
+    if as_json:
+        print_json(rows_as_json(rows))
+    else:
+        print_kernels(rows, versions, borrowed)
+    found = [answer["verdict"] for row in rows for answer in row["kernels"].values()]
+    return 0 if found and all(verdict == Outcome.ACCEPTED for verdict in found) else 1
 
 
 def verify_one(spec: ObjectSpec, name: str, target: Target) -> dict[str, Any]:

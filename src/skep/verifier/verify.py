@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from skep.abi.history import NEWEST
 from skep.abi.prog_types import ProgType
 from skep.diagnostics import Diagnostic
 from skep.errors import RejectedError, UnsupportedError
@@ -13,6 +14,7 @@ from skep.verifier.explore.steps import compile_steps
 from skep.verifier.flow import cfg, structure
 from skep.verifier.options import Options
 from skep.verifier.requirements.kinds import Rule, Supported, Violation
+from skep.verifier.since.needs import find_needs, missing
 from skep.verifier.state.catcher import exception_callback
 from skep.verifier.state.world import World
 
@@ -69,7 +71,31 @@ def verify(linked: LinkedProgram, options: Options | None = None) -> VerifiedPro
 
 
 def judge(linked: LinkedProgram, options: Options | None = None) -> Verdict:
-    """Find out whether a program is safe; never raises on a bad program."""
+    """Find out whether a program is safe, and whether its Target has all that it needs; never raises on a bad program.
+
+    The rules are those of the newest kernel; a Target with an older kernel_version is asked for what came later.
+    """
+    verdict = judge_rules(linked, options)
+    if linked.target.kernel_version[:2] >= NEWEST:
+        return verdict
+    return older_verdict(linked, verdict)
+
+
+def older_verdict(linked: LinkedProgram, verdict: Verdict) -> Verdict:
+    """What becomes of the newest rules' verdict on the Target's kernel: one diagnostic for each thing it lacks."""
+    if verdict.outcome is Outcome.REJECTED:
+        return verdict
+    # What is not handled may still lack something that everybody can see: the program's type, its maps.
+    visited = None if verdict.facts is not None else frozenset[int]()
+    needs = missing(find_needs(linked, verdict, visited), linked.target.kernel_version[:2])
+    blockers = tuple(diagnose(need.violation(), linked) for need in needs if not need.loads)
+    if not blockers:
+        return verdict
+    return Verdict(Outcome.REJECTED, blockers, verdict.processed_insns)
+
+
+def judge_rules(linked: LinkedProgram, options: Options | None = None) -> Verdict:
+    """The verdict of the newest kernel's rules, whatever the Target's version."""
     chosen = options or Options()
     names = {sub.name: sub.start for sub in linked.subprograms}
     catcher = exception_callback(linked)

@@ -182,6 +182,11 @@ def _derive_helper(values: Mapping[str, object], _linked: LinkedProgram) -> str 
     return None if helper is None else str(helper)
 
 
+def _derive_short_name(values: Mapping[str, object], linked: LinkedProgram) -> str | None:
+    name = _derive_helper(values, linked)
+    return None if name is None else name.removeprefix("bpf_")
+
+
 def _derive_last(values: Mapping[str, object], _linked: LinkedProgram) -> str | None:
     offset, size = values.get("offset"), values.get("size")
     return str(offset + size - 1) if isinstance(offset, int) and isinstance(size, int) else None
@@ -241,6 +246,7 @@ def _derive_returned(values: Mapping[str, object], _linked: LinkedProgram) -> st
 
 _DERIVED: dict[str, Callable[[Mapping[str, object], LinkedProgram], str | None]] = {
     "helper": _derive_helper,
+    "short_name": _derive_short_name,
     "last": _derive_last,
     "bytes_used": _derive_bytes,
     "checked": _derive_checked,

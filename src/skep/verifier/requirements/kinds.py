@@ -158,6 +158,16 @@ class Rule(StrEnum):
     MIXED_POINTERS = "mixed_pointers"  # one instruction, different kinds of memory on different paths
     LEGACY_LOAD = "legacy_load"  # reason
     PROGRAM = "program"  # reason: the program as a whole cannot be loaded
+    # Older kernels (since/): what, since
+    NEWER_INSTRUCTION = "newer_instruction"  # instruction
+    NEWER_HELPER = "newer_helper"  # helper
+    NEWER_HELPER_TYPE = "newer_helper_type"  # helper
+    NEWER_KFUNC = "newer_kfunc"  # kfunc
+    NEWER_PROGRAM = "newer_program"
+    NEWER_MAP = "newer_map"  # map
+    NEWER_FEATURE = "newer_feature"  # feature
+    NEWER_SIZE = "newer_size"  # insns, limit
+    NEWER_FIELD = "newer_field"  # field: of the context
     # Not ours yet
     UNSUPPORTED = "unsupported"  # feature, instead
 

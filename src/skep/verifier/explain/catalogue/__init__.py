@@ -1,5 +1,6 @@
 """All messages of the verifier, one module per theme; numbers go by theme as well: V01 text, V02 registers, V03 memory,
-V04 calls, V05 leaving, V06 effort, V08 kernel objects and functions, V09 what skep does not do yet, V10 arenas."""
+V04 calls, V05 leaving, V06 effort, V08 kernel objects and functions, V09 what skep does not do yet, V10 arenas,
+V19 what older kernels do not have."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from skep.verifier.explain.catalogue import (
     arena,
     calls,
     dynptrs,
+    kernels,
     leaving,
     locks,
     memory,
@@ -21,7 +23,10 @@ from skep.verifier.explain.catalogue import (
 )
 from skep.verifier.explain.entry import Entry
 
-_MODULES = (structure, registers, memory, calls, leaving, objects, allocated, stack_objects, arena, dynptrs, locks)
+_MODULES = (
+    *(structure, registers, memory, calls, leaving, objects, allocated, stack_objects, arena, dynptrs, locks),
+    kernels,
+)
 
 #: All rows, by code.
 ENTRIES: tuple[Entry, ...] = tuple(
