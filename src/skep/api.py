@@ -161,8 +161,7 @@ def default_target(spec: ObjectSpec, engine: str = "vm") -> Target:
     """
     _check_engine_name(engine)
     kinds = {extern.kind for extern in spec.externs.values()}
-    has_core = any(f.core_relocations for f in spec.functions.values())
-    wants_btf = bool(has_core or kinds & {ExternKind.KSYM, ExternKind.KFUNC})
+    wants_btf = spec.asks_for_types
     wants_kconfig, wants_kallsyms = ExternKind.KCONFIG in kinds, bool(kinds & {ExternKind.KSYM, ExternKind.KCONFIG})
     if engine == "kernel":
         from skep.kernel.target import kernel_target

@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from skep.abi.helpers import HELPERS
+from skep.abi.prog_types import ProgType
+from skep.abi.signatures import ArgKind
 from skep.btf.types import Btf
+from skep.isa import opcodes as op
+from skep.isa.instruction import Instruction
 from skep.model.maps import MapSpec, VariableSpec
 from skep.model.programs import FunctionSpec, ProgramSpec
 
@@ -62,3 +67,27 @@ class ObjectSpec:
     notes: tuple[str, ...] = ()
     exports: Mapping[str, bool] = field(default_factory=dict, repr=False)
     unsupported: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def asks_for_types(self) -> bool:
+        """Whether linking or verifying asks for a kernel's types: CO-RE, kernel functions and variables, programs whose
+        context they describe, helpers that take or give the kernel's structures.
+        """
+        return (
+            any(extern.kind in (ExternKind.KSYM, ExternKind.KFUNC) for extern in self.externs.values())
+            or any(program.prog_type in _TYPED for program in self.programs.values())
+            or any(f.core_relocations or any(map(_gives_objects, f.insns)) for f in self.functions.values())
+        )
+
+
+_TYPED = frozenset({ProgType.TRACING, ProgType.LSM, ProgType.STRUCT_OPS, ProgType.EXT})
+_OBJECT_ARGUMENTS = frozenset({ArgKind.BTF_OBJECT, ArgKind.PERCPU_BTF_OBJECT})
+_OBJECT_HELPERS = frozenset(
+    row.id
+    for row in HELPERS.values()
+    if "btf_id" in row.returns or any(arg.kind in _OBJECT_ARGUMENTS for arg in row.args or ())
+)
+
+
+def _gives_objects(insn: Instruction) -> bool:
+    return insn.opcode == op.JMP | op.CALL and insn.src == op.CALL_HELPER and insn.imm in _OBJECT_HELPERS
