@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 import skep
+from skep.kernel.host import kernel_version
 from skep.kernel.links.places import CLONE_NEWNET, cgroup_mount, inside
+from skep.kernel.links.refusals import NEEDS
 from skep.kernel.maps.pins import mount_bpffs
 from tests.leaks import no_leaked_fds
 
@@ -102,6 +104,19 @@ def cgroup(kernel: None) -> Iterator[Path]:
             os.kill(int(child), signal.SIGKILL)
             os.waitpid(int(child), 0)
         path.rmdir()
+
+
+def require(kind: str) -> None:
+    """Skip where the running kernel is too old for a kind of hook, or was built without it, saying so."""
+    since, options = NEEDS[kind]
+    if kernel_version()[:2] < tuple(map(int, since.split("."))):
+        pytest.skip(f"{kind} exists since Linux {since}")
+    config = os.environ.get("SKEP_KERNEL_CONFIG")  # the rig knows it also where the kernel does not tell
+    if config is not None:
+        lines = Path(config).read_text().splitlines()
+        missing = [option for option in options if f"{option}=y" not in lines and f"{option}=m" not in lines]
+        if missing:
+            pytest.skip(f"built without {', '.join(missing)}")
 
 
 def run_in(cgroup: Path, code: str) -> str:

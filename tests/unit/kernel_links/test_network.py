@@ -18,7 +18,7 @@ from skep.kernel.links.netlink import NetlinkSocket
 from skep.kernel.links.places import ifindex, inside
 from skep.kernel.links.refusals import missing_options
 from skep.model import hooks
-from tests.unit.kernel_links.conftest import Network
+from tests.unit.kernel_links.conftest import Network, require
 
 pytestmark = pytest.mark.kernel
 
@@ -129,6 +129,7 @@ def test_interface_that_vanishes(load: Load, network: Network) -> None:
 
 
 def test_tcx_order_and_anchors(load: Load, network: Network) -> None:
+    require("Tcx")
     live = load(SOURCE, programs=["a", "b", "c"])
 
     def attach(name: str, anchor: hooks.Anchor) -> skep.Link:
@@ -146,6 +147,7 @@ def test_tcx_order_and_anchors(load: Load, network: Network) -> None:
 
 
 def test_tcx_egress_and_replacement(load: Load, network: Network) -> None:
+    require("Tcx")
     live = load(SOURCE, programs=["out"])
     hook = hooks.Tcx(network.outer, hooks.Direction.EGRESS, netns=network.path)
     with live.programs["out"].attach(hook) as link:
@@ -188,6 +190,7 @@ def test_netkit_works_or_says_what_is_missing(load: Load, network: Network) -> N
         with pytest.raises(UnsupportedError, match="CONFIG_NETKIT"):
             live.programs["kit"].attach(hooks.Netkit(network.inner, netns=network.path))
         return
+    require("Netkit")
     try:
         network.ip("link add skkit type netkit")  # the kernel names the peer
     except subprocess.CalledProcessError as error:
@@ -218,6 +221,7 @@ def test_netkit_works_or_says_what_is_missing(load: Load, network: Network) -> N
 
 
 def test_netfilter(load: Load, network: Network) -> None:
+    require("Netfilter")
     live = load(SOURCE, programs=["filter", "filter_all"])
     hook = hooks.Netfilter("ipv4", "input", -100, netns=network.path)
     with live.programs["filter"].attach(hook) as link:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import get_args
 
@@ -10,6 +11,7 @@ import pytest
 from skep.abi import sections
 from skep.abi.prog_types import ProgType
 from skep.errors import SkepError, UnsupportedError, UsageError
+from skep.kernel.links import refusals
 from skep.kernel.links.attach import ATTACH
 from skep.kernel.links.refusals import NEEDS
 from skep.model import hooks
@@ -116,3 +118,21 @@ def test_the_page_of_hooks_names_them_all() -> None:
     page = Path(__file__).parents[3] / "docs" / "hooks.md"
     text = page.read_text()
     assert [kind.__name__ for kind in ATTACH if f"`{kind.__name__}" not in text and kind is not hooks.Pcap] == []
+
+
+@pytest.mark.parametrize(
+    ("version", "number", "said"),
+    [
+        ((6, 1, 0), errno.EINVAL, "Tcx exists since Linux 6.6; this is 6.1"),
+        ((6, 1, 0), errno.EBUSY, "another program sits there already"),
+        ((6, 6, 0), errno.EINVAL, "the program does not fit this hook"),
+    ],
+)
+def test_hooks_that_a_kernel_is_too_old_for(
+    monkeypatch: pytest.MonkeyPatch, version: tuple[int, int, int], number: int, said: str
+) -> None:
+    monkeypatch.setattr(refusals, "kernel_version", lambda: version)
+    monkeypatch.setattr(refusals, "read_kconfig", dict)
+    error = refusals.refusal(hooks.Tcx("eth0"), "drop", OSError(number, "no"))
+    assert said in str(error)
+    assert ("use TcClassic" in str(error)) == (said.startswith("Tcx"))

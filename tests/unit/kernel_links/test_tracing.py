@@ -11,10 +11,12 @@ import pytest
 
 import skep
 from skep.errors import EngineError, UnsupportedError
+from skep.kernel.host import kernel_version
 from skep.kernel.links import perf
 from skep.kernel.links.perf import source_type
 from skep.kernel.links.refusals import missing_options
 from skep.model import hooks
+from tests.unit.kernel_links.conftest import require
 
 pytestmark = pytest.mark.kernel
 
@@ -41,6 +43,7 @@ SEC("perf_event") int sample(void *ctx) { MINE; hits++; return 0; }
 char LICENSE[] SEC("license") = "GPL";
 """
 LIBC = ctypes.CDLL(None)
+TELLS_EVENTS = kernel_version()[:2] >= (6, 6)  # link info of perf events
 
 
 @pytest.fixture
@@ -60,7 +63,9 @@ def hits(traced: skep.Object) -> int:
 def test_tracepoint_counts_ours_and_nothing_after_close(traced: Callable[..., skep.Object]) -> None:
     live = traced("tp")
     with live.programs["tp"].attach() as link:
-        assert (link.info()["type"], link.info()["tracepoint"]) == ("perf_event", "sys_enter_getpgid")
+        assert link.info()["type"] == "perf_event"
+        if TELLS_EVENTS:
+            assert link.info()["tracepoint"] == "sys_enter_getpgid"
         for _ in range(5):
             os.getpgid(0)
         assert hits(live) == 5
@@ -72,7 +77,9 @@ def test_cookie_reaches_the_program(traced: Callable[..., skep.Object]) -> None:
     live = traced("tp")
     with live.programs["tp"].attach(hooks.Tracepoint("syscalls", "sys_enter_getpgid", cookie=77)) as link:
         os.getpgid(0)
-        assert live.variables["cookie"].value == link.info()["cookie"] == 77
+        assert live.variables["cookie"].value == 77
+        if TELLS_EVENTS:
+            assert link.info()["cookie"] == 77
 
 
 def test_replacement_without_a_gap(traced: Callable[..., skep.Object]) -> None:
@@ -131,8 +138,9 @@ def test_uprobe_and_uretprobe(traced: Callable[..., skep.Object]) -> None:
         LIBC.getpgid(os.getpid())
         assert (hits(live), live.variables["argument"].value) == (2, os.getpid())
         info = link.info()
-        assert info["perf_kind"] == "uprobe"
-        assert "libc" in info["file"]
+        if TELLS_EVENTS:
+            assert info["perf_kind"] == "uprobe"
+            assert "libc" in info["file"]
     with live.programs["ret"].attach():
         LIBC.getpgid(0)
         assert (hits(live), live.variables["argument"].value) == (3, os.getpgid(0))
@@ -161,6 +169,7 @@ def test_uprobe_by_offset_for_one_process(traced: Callable[..., skep.Object]) ->
 
 
 def test_uprobe_multi(traced: Callable[..., skep.Object]) -> None:
+    require("UprobeMulti")
     live = traced("multi")
     with live.programs["multi"].attach() as link:
         LIBC.getpgid(0)
@@ -187,6 +196,7 @@ def test_kernel_probes_work_or_say_that_the_kernel_has_none(traced: Callable[...
             live.programs[name].attach()
         assert source_type("kprobe") is None
         return
+    require(kind)
     # Given a directory's descriptor, Python calls unlinkat(2): what the program is attached to.
     root = os.open("/", os.O_RDONLY)
     try:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from skep.diagnostics import Diagnostic
 from skep.errors import EngineError, SkepError, UnsupportedError
-from skep.kernel.host import read_kconfig
+from skep.kernel.host import kernel_version, read_kconfig
 from skep.model.hooks import Hook
 
 ENOTSUPP = 524  # of the kernel only; has no name in errno
@@ -76,6 +76,11 @@ def refusal(hook: Hook, program: str, error: OSError) -> SkepError:
                 help=f"use a kernel with {' and '.join(missing)}{_instead(kind)}",
             )
         )
+    version = kernel_version()[:2]
+    if error.errno in _UNKNOWN_HERE and version < _since(kind):
+        why = f"{kind} exists since Linux {NEEDS[kind][0]}; this is {'.'.join(map(str, version))}"
+        help = f"use {_BEFORE[kind]}" if kind in _BEFORE else "choose another hook, or a newer kernel"
+        return UnsupportedError(Diagnostic("H0308", what, why=(why,), help=help))
     row = _REASONS.get(error.errno or 0)
     code, why, help = row(kind) if row else ("H0307", "", "")
     kind_of_error = UnsupportedError if code == "H0308" else EngineError
@@ -89,6 +94,23 @@ def explained(hook: Hook, program: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise refusal(hook, program, error) from error
+
+
+#: What kernels say to something that they have never heard of.
+_UNKNOWN_HERE = frozenset({errno.EINVAL, errno.EOPNOTSUPP, ENOTSUPP, errno.ENOSYS, errno.E2BIG})
+#: What does the same on kernels that do not have a hook.
+_BEFORE = {
+    "Tcx": "TcClassic: the same programs, by netlink",
+    "Netkit": "veth devices and TcClassic",
+    "KprobeMulti": "Kprobe, for each function",
+    "UprobeMulti": "Uprobe, for each symbol",
+    "Netfilter": "TcClassic or Xdp",
+    "LsmCgroup": "Lsm, asking for bpf_get_current_cgroup_id()",
+}
+
+
+def _since(kind: str) -> tuple[int, ...]:
+    return tuple(map(int, NEEDS[kind][0].split("."))) if NEEDS[kind][0] else (0,)
 
 
 def _text(error: OSError) -> str:
