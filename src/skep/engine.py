@@ -308,6 +308,14 @@ class JudgesItself(Protocol):
 
 
 @runtime_checkable
+class HasTables(Protocol):
+    """An engine where programs can stand in for functions of the kernel (struct_ops)."""
+
+    def fill_table(self, table: MapHandle, programs: Mapping[str, ProgramHandle]) -> None:
+        """Say which programs stand in for the members of a table, by their names in C."""
+
+
+@runtime_checkable
 class PinsByName(Protocol):
     """An engine that opens maps by the name under which they are pinned, and makes such pins."""
 

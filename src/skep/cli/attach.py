@@ -16,6 +16,7 @@ from skep.cli.types import type_option, with_type
 from skep.cli.values import fill_maps, parse_fills, parse_settings
 from skep.collection import Link, Object
 from skep.collection.object import no_such_name
+from skep.collection.tables import Table
 from skep.diagnostics import Diagnostic
 from skep.errors import UsageError
 from skep.model import hooks
@@ -121,6 +122,9 @@ def attach_all(live: Object, options: Options) -> Mapping[str, Link]:
         if name in called or linked.prog_type is ProgType.SYSCALL:
             continue
         links[name] = program.attach(hook_of(linked, options))
+    for name, table in live.maps.items():
+        if isinstance(table, Table) and table.programs:
+            links[name] = table.attach()
     if not links:
         raise UsageError(Diagnostic("U0312", "the object has no program that can be attached"))
     return links

@@ -12,11 +12,12 @@ from skep.collection.judged import load_judged
 from skep.collection.map import MapFactory
 from skep.collection.object import Object, no_such_name
 from skep.collection.program import Program
+from skep.collection.tables import Table
 from skep.collection.variable import Variable
 from skep.diagnostics import Diagnostic
 from skep.engine import Engine, JudgesItself, MapHandle, PinsByName
 from skep.errors import UsageError
-from skep.linker import link, place_variables, set_variables
+from skep.linker import default_programs, link, place_variables, set_variables
 from skep.model.maps import MapSpec, Pinning
 from skep.model.objects import ObjectSpec
 from skep.model.programs import LinkedProgram
@@ -44,7 +45,7 @@ def load_object(
     if variables:
         spec = set_variables(spec, dict(variables))
     spec = place_variables(spec)
-    wanted = _wanted_programs(spec, programs)
+    wanted = _wanted_programs(spec, programs, engine)
     linked = {name: link(spec, name, engine.target) for name in wanted}
     judges_itself = isinstance(engine, JudgesItself)
     proved = {} if judges_itself else {n: verify(program, options or Options()) for n, program in linked.items()}
@@ -70,6 +71,9 @@ def load_object(
         for live in maps.values():
             stack.callback(live.close)
         _fill_slots(blueprints, maps, live_programs)
+        for live in maps.values():
+            if isinstance(live, Table):
+                live.bind(live_programs, engine)
         live_variables = {
             name: Variable(variable, handles[variable.map], spec.byte_order)
             for name, variable in spec.variables.items()
@@ -91,9 +95,9 @@ def _pin_maps(engine: Engine, handles: Iterable[MapHandle]) -> None:
         made.pop_all()
 
 
-def _wanted_programs(spec: ObjectSpec, names: Iterable[str] | None) -> list[str]:
+def _wanted_programs(spec: ObjectSpec, names: Iterable[str] | None, engine: Engine) -> list[str]:
     if names is None:
-        return [name for name, program in spec.programs.items() if program.autoload]
+        return default_programs(spec, engine.target)
     wanted = list(names)
     for name in wanted:
         if name not in spec.programs:

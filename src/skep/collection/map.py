@@ -13,6 +13,7 @@ from skep.collection.base import Map
 from skep.collection.codecs import Codec, codec_for, named_type
 from skep.collection.dtypes import dtype_of, require_numpy
 from skep.collection.events import Events, PolledSource
+from skep.collection.tables import Table
 from skep.diagnostics import Diagnostic
 from skep.engine import ANY, Batched, Bulk, MapHandle, PagedSource, Poppable, RecordSink, RecordSource
 from skep.errors import InternalError, MapError, UsageError
@@ -351,6 +352,8 @@ _WAYS: dict[MapType, type[Map]] = {
     MapType.PERF_EVENT_ARRAY: RecordMap,
     MapType.USER_RINGBUF: CommandMap,
     MapType.PROG_ARRAY: ReferenceMap,
+    MapType.STRUCT_OPS: Table,
+    MapType.ARENA: Arena,
     MapType.ARRAY_OF_MAPS: ReferenceMap,
     MapType.HASH_OF_MAPS: ReferenceMap,
 }
@@ -367,9 +370,7 @@ class MapFactory:
 
     def make(self, spec: MapSpec, handle: MapHandle) -> Map:
         """The right class for this map type; types that Python cannot look into become OpaqueMap."""
-        if spec.type is MapType.ARENA:
-            return Arena(spec, handle, self._byte_order)
-        if spec.contents is not None:
+        if spec.is_data and spec.type is not MapType.ARENA:
             return DataMap(spec, handle, self._byte_order)
         way = _WAYS.get(spec.type, OpaqueMap)
         if issubclass(way, ReferenceMap):

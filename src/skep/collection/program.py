@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from skep.diagnostics import Diagnostic
 from skep.engine import (
@@ -28,12 +28,26 @@ from skep.model.programs import LinkedProgram, VerifiedProgram
 Progress = Callable[[int, int], None]
 
 
+class Attached(Protocol):
+    """What a link belongs to: a program, or a table of them."""
+
+    links: list[Link]
+
+    @property
+    def handle(self) -> Any:
+        """The engine's side."""
+
+    @property
+    def engine(self) -> Engine | None:
+        """Where it lives."""
+
+
 class Link:
     """A program on a hook. Closing it detaches the program."""
 
-    def __init__(self, handle: LinkHandle, hook: Hook) -> None:
+    def __init__(self, handle: LinkHandle, hook: Hook, owner: Attached | None = None) -> None:
         self.hook = hook
-        self._owner: Program | None = None
+        self._owner = owner
         self._handle: LinkHandle | None = handle
 
     @property
@@ -90,11 +104,11 @@ class Link:
             raise UsageError(Diagnostic("U0209", f"{self.hook} is not live", help="only PacketSocket, Tap and Xsk are"))
         return handle
 
-    def update(self, program: Program) -> None:
-        """Replace the program; no event is seen by neither. The link then belongs to the new program's object."""
+    def update(self, program: Attached) -> None:
+        """Replace the program or table; no event is seen by neither. The link then belongs to the new one's object."""
         self.handle.update(program.handle)
         if self._owner is not None:
-            before, after = self._owner._engine, program._engine
+            before, after = self._owner.engine, program.engine
             if before is not after and isinstance(before, LinkOwner) and isinstance(after, LinkOwner):
                 after.adopt(self.handle)
                 before.release(self.handle)
@@ -178,6 +192,11 @@ class Program:
         return self.linked.name
 
     @property
+    def engine(self) -> Engine:
+        """Where it was loaded."""
+        return self._engine
+
+    @property
     def handle(self) -> ProgramHandle:
         """The engine's program; ClosedError after close()."""
         if self._handle is None:
@@ -208,8 +227,7 @@ class Program:
         """
         if hook is None:
             hook = hook_for(self.linked)
-        link = Link(self._engine.attach(self.handle, hook), hook)
-        link._owner = self
+        link = Link(self._engine.attach(self.handle, hook), hook, self)
         self.links.append(link)
         return link
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
+from skep.abi.map_types import MapType
 from skep.diagnostics import Diagnostic
 from skep.engine import LinkHandle, MapHandle, ProgramHandle
 from skep.errors import ClosedError, EngineError, UsageError
@@ -21,6 +22,7 @@ from skep.kernel.fd import Fd
 from skep.kernel.maps import pins
 from skep.kernel.maps.create import create_map, reuse_map
 from skep.kernel.maps.handle import KernelMap
+from skep.kernel.maps.tables import TableMap, create_table
 from skep.kernel.prepare import Preparation
 from skep.kernel.programs import KernelProgram, load
 from skep.kernel.refusals import element_refused, errno_name
@@ -92,6 +94,8 @@ class KernelEngine:
             EngineError: E022x not permitted.
         """
         self._check_open()
+        if spec.type is MapType.STRUCT_OPS:
+            return self._keep(create_table(spec, self.types, self._store, self._token_number()))
         if spec.pinning is Pinning.BY_NAME:
             path = self._pin_path(spec)
             if path.exists():
@@ -169,6 +173,13 @@ class KernelEngine:
     def set_inner(self, outer: MapHandle, key: bytes, inner: MapHandle) -> None:
         """Put a map into an array_of_maps or hash_of_maps, which keeps it."""
         self._put(_own_map(outer), key, _own_map(inner).fd)
+
+    def fill_table(self, table: MapHandle, programs: Mapping[str, ProgramHandle]) -> None:
+        """Say which programs stand in for the members of a table (struct_ops), by their names in C."""
+        own = _own_map(table)
+        if not isinstance(own, TableMap):
+            raise UsageError(Diagnostic("E0234", f"map '{own.spec.name}' is no table of functions"))
+        own.fill({name: _own_program(program) for name, program in programs.items()})
 
     def set_program(self, array: MapHandle, index: int, program: ProgramHandle) -> None:
         """Put a program into a prog_array, which keeps it."""

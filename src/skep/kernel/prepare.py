@@ -10,7 +10,7 @@ from typing import Any, Final
 from skep.abi.prog_types import AttachType, ProgType
 from skep.abi.sections import match
 from skep.btf.reader import parse_btf
-from skep.btf.types import Btf, Func, Typedef, Var
+from skep.btf.types import Btf, Func, Struct, Typedef, Var
 from skep.diagnostics import Diagnostic
 from skep.errors import EngineError, InternalError, UsageError
 from skep.isa.codec import encode
@@ -65,14 +65,14 @@ class Preparation:
         linked = self.linked
         code = encode((self._resolved(insn) for insn in linked.insns), linked.target.byte_order)
         loaded = store.get(linked.btf, texts_of(linked))
-        attach_btf_id, attach_to = self._attach_target(extends)
+        attach_btf_id, attach_to, attach_type = self._attach_target(extends)
         major, minor, patch = host.kernel_version()
         return LoadRequest(
             prog_type=linked.prog_type,
             code=code,
             license=linked.license,
             name=kernel_name(linked.name),
-            expected_attach_type=int(linked.attach_type or 0),
+            expected_attach_type=attach_type,
             flags=(F_SLEEPABLE * linked.sleepable) | (F_XDP_HAS_FRAGS * linked.frags),
             kernel_version=(major << 16) + (minor << 8) + min(patch, 255),
             btf=loaded.fd.number if loaded is not None else 0,
@@ -140,11 +140,14 @@ class Preparation:
 
     # ---- what it attaches to ----
 
-    def _attach_target(self, extends: Fd | None) -> tuple[int, int]:
-        """(attach_btf_id, attach_btf_obj_fd or attach_prog_fd)."""
+    def _attach_target(self, extends: Fd | None) -> tuple[int, int, int]:
+        """(attach_btf_id, attach_btf_obj_fd or attach_prog_fd, expected_attach_type)."""
         linked = self.linked
+        attach_type = int(linked.attach_type or 0)
         if extends is not None:
-            return self._in_program(extends), extends.number
+            return self._in_program(extends), extends.number, attach_type
+        if linked.prog_type is ProgType.STRUCT_OPS:
+            return self._in_table()
         if linked.prog_type is ProgType.EXT:
             raise UsageError(
                 Diagnostic(
@@ -154,7 +157,7 @@ class Preparation:
             )  # fmt: skip
         row = _TARGETS.get(linked.attach_type) if linked.attach_type is not None else None
         if row is None or linked.prog_type not in _WITH_TARGET:
-            return 0, 0
+            return 0, 0, attach_type
         prefix, kind = row
         module, _, name = linked.attach_to.rpartition(":")
         if not name:
@@ -170,7 +173,19 @@ class Preparation:
             what = f"the running kernel has nothing to attach to by the name '{linked.attach_to}'"
             raise self._missing(what, f"look for it: skep btf dump | grep '{prefix}{name}'")
         index = self._module_index(place)
-        return place.btf_id, self._fds[index] if index else 0
+        return place.btf_id, self._fds[index] if index else 0, attach_type
+
+    def _in_table(self) -> tuple[int, int, int]:
+        """For a member of a structure of functions: the structure, and the member's number as attach type."""
+        name, _, member = self.linked.attach_to.partition(".")
+        place = self._find(name, Struct)
+        btf = self._types.vmlinux if place.module is None else self._types.modules[place.module]
+        struct = btf[place.btf_id] if btf is not None else None
+        members = [each.name for each in struct.members] if isinstance(struct, Struct) else []
+        if member not in members:
+            raise self._missing(f"struct {name} of the running kernel has no member '{member}'", "leave it out")
+        index = self._module_index(place)
+        return place.btf_id, self._fds[index] if index else 0, members.index(member)
 
     def _in_program(self, target: Fd) -> int:
         """BTF id of the function to replace, in the types of the target program."""

@@ -33,6 +33,7 @@ from skep.linker.externs import (
     kconfig_values,
 )
 from skep.linker.faults import link_error, span_at, unknown_name
+from skep.linker.tables import loads_by_itself, member_of
 from skep.model.maps import MapSpec
 from skep.model.objects import ExternKind, ObjectSpec
 from skep.model.programs import FunctionSpec, LinkedProgram, ProgramSpec, Subprogram
@@ -62,9 +63,14 @@ def link_all(spec: ObjectSpec, target: Target, programs: Iterable[str] | None = 
     Raises:
         As link(), for the first program that fails.
     """
-    names = programs if programs is not None else [p.name for p in spec.programs.values() if p.autoload]
+    names = programs if programs is not None else default_programs(spec, target)
     linker = _Linker(spec, target)
     return {name: linker.link(name) for name in names}
+
+
+def default_programs(spec: ObjectSpec, target: Target) -> list[str]:
+    """Names of the programs that are loaded when nobody says which."""
+    return [name for name, program in spec.programs.items() if loads_by_itself(spec, program, target)]
 
 
 class _Linker:
@@ -117,6 +123,7 @@ class _Link:
         program, spec = self.program, self.linker.spec
         placed = lay_out(program.name, program.function, spec.functions)
         starts = {place.function.name: place.start for place in placed}
+        is_table = program.prog_type is ProgType.STRUCT_OPS
         for place in placed:
             self._emit(place, starts)
         return LinkedProgram(
@@ -124,7 +131,7 @@ class _Link:
             section=program.section,
             prog_type=program.prog_type,
             attach_type=program.attach_type,
-            attach_to=program.attach_to,
+            attach_to=member_of(spec, program) if is_table else program.attach_to,
             sleepable=program.sleepable,
             frags=program.frags,
             license=spec.license,

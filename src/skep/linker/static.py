@@ -131,7 +131,7 @@ class _Joiner:
             for name in spec.functions:
                 part.functions[name] = name if name in spec.exports else private(name)
             for name, found in spec.maps.items():
-                if found.contents is None:
+                if not found.is_data:
                     part.maps[name] = name if name in spec.exports else private(name)
             for name, variable in spec.variables.items():
                 part.variables[name] = name if name in spec.exports else private(name)
@@ -142,7 +142,7 @@ class _Joiner:
         joined: dict[str, bytearray] = {}
         for part in self.parts:
             for name, found in part.spec.maps.items():
-                if found.contents is None or name == KCONFIG:
+                if not found.is_data or found.contents is None or name == KCONFIG:
                     continue
                 whole = joined.setdefault(name, bytearray())
                 whole.extend(bytes(-len(whole) % _ALIGNMENT))
@@ -264,7 +264,7 @@ class _Joiner:
     def _maps(self, part: _Part) -> list[tuple[str, MapSpec]]:
         made = []
         for name, found in part.spec.maps.items():
-            if found.contents is None and (name not in part.spec.exports or self.owners[name] is part):
+            if not found.is_data and (name not in part.spec.exports or self.owners[name] is part):
                 moved = self._map(part, found).replace(name=part.maps[name])
                 made.append((moved.name, moved))
         return made

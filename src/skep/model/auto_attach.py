@@ -189,7 +189,7 @@ WANTED: Final[Mapping[ProgType, str]] = MappingProxyType(
         ProgType.TRACING: 'a target in its section: SEC("fentry/FUNCTION"), SEC("tp_btf/NAME"), SEC("iter/TARGET")',
         ProgType.LSM: 'a target in its section: SEC("lsm/HOOK"); lsm_cgroup: skep.hooks.LsmCgroup("/sys/fs/cgroup/..")',
         ProgType.EXT: "skep.hooks.Freplace(program, function)",
-        ProgType.STRUCT_OPS: "skep.hooks.StructOps(map)",
+        ProgType.STRUCT_OPS: "no hook of its own: the table that names it is attached, obj.maps[NAME].attach()",
         ProgType.SYSCALL: "no hook: user space runs it with Program.run(ctx=...)",
         ProgType.LWT_IN: "no hook: a route uses it (ip route ... encap bpf in pinned PATH)",
         ProgType.LWT_OUT: "no hook: a route uses it (ip route ... encap bpf out pinned PATH)",

@@ -19,7 +19,10 @@ class Pinning(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One value that C wrote into ``values`` of a map: ``[index] = &target`` (a map, or a program of a prog_array)."""
+    """One value that C wrote into ``values`` of a map: ``[index] = &target`` (a map, or a program of a prog_array).
+
+    In a table of functions (struct_ops), ``index`` is the number of the member in the C structure.
+    """
 
     index: int
     target: str
@@ -34,8 +37,9 @@ class MapSpec:
         key_size, value_size: bytes of one key, one value (of one CPU for per-CPU maps).
         key_type, value_type: BTF ids in ``btf`` (0: not known; then keys and values are bytes).
         inner: blueprint of the maps inside an array_of_maps or hash_of_maps.
-        slots: initial entries of a map of maps or prog_array.
-        contents: initial bytes of value 0: global data. None for every other map.
+        slots: initial entries of a map of maps, a prog_array or a table of functions.
+        contents: initial bytes of value 0: global data, variables of an arena, a table of functions as C has it. None
+            for every other map.
         frozen: read-only for user space after loading, and known constants to the verifier (``.rodata``).
         autocreate: False for a map nobody wants (``?`` struct_ops).
         notes: what a user should know, e.g. that it came from a legacy ``maps`` section.
@@ -59,6 +63,11 @@ class MapSpec:
     frozen: bool = False
     autocreate: bool = True
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_data(self) -> bool:
+        """Global data: a section of the object, which linking joins with those of other objects."""
+        return self.contents is not None and self.type is not MapType.STRUCT_OPS
 
     def replace(self, **changes: Any) -> MapSpec:
         """A copy with some fields changed, e.g. ``spec.replace(max_entries=1 << 20)``."""

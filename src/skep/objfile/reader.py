@@ -23,6 +23,7 @@ from skep.objfile.maps import SECTION as MAPS_SECTION
 from skep.objfile.maps import fill_slots, read_maps
 from skep.objfile.programs import find_functions, find_programs, place_names, read_functions
 from skep.objfile.relocations import Resolver
+from skep.objfile.struct_ops import read_tables
 from skep.objfile.typeinfo import TypeInfo, read_types
 
 _SUFFIXES: Final = (".bpf.o", ".bpf.c", ".o", ".c")
@@ -30,7 +31,7 @@ _METADATA: Final = frozenset(
     {"license", "version", ".BTF", ".BTF.ext", ".eh_frame", MAPS_SECTION, ".xdp_run_config", "xdp_metadata"}
 )
 _UNSUPPORTED: Final = {
-    ".struct_ops": "struct_ops maps ({name}) are not supported yet; kernel tables cannot be replaced through skep",
+    ".struct_ops": "the address of a table of functions ({name}) means nothing in a program",
     ".jumptables": "jump tables ({name}) are not supported yet; compile with -fno-jump-tables",
 }
 
@@ -64,7 +65,7 @@ def read_object(data: bytes, name: str) -> ObjectSpec:
     )
     functions = read_functions(elf, types, places, Resolver(elf, layout, externs.externs, externs.maps))
     programs = find_programs(places, functions)
-    maps = {**declared.specs, **legacy.specs, **data_maps.maps}
+    maps = {**declared.specs, **legacy.specs, **data_maps.maps, **read_tables(elf, types, names)}
     if externs.kconfig is not None:
         maps[externs.kconfig.name] = externs.kconfig
     unsupported = {**_unsupported_sections(elf), **data_maps.unsupported}
@@ -146,5 +147,5 @@ def _notes(maps_notes: Mapping[str, object], data: GlobalData, unsupported: Mapp
             "libbpf >= 1.0 refuses such objects"
         )
     notes.extend(data.notes)
-    notes.extend(unsupported.values())
+    notes.extend(why for name, why in unsupported.items() if not name.removeprefix("?").startswith(".struct_ops"))
     return notes

@@ -291,24 +291,6 @@ def test_errors_name_the_thing_and_the_way_out(source: str, error: type[SkepErro
     assert caught.value.diagnostic.help or error is UnsupportedError
 
 
-STRUCT_OPS = """
-struct ops { int (*start)(void *); };
-SEC("struct_ops/start") int start(void *c) { return 1; }
-SEC(".struct_ops.link") struct ops table = { .start = (void *) start };
-SEC("xdp") int f(void *c) { return (long) &table; }
-"""
-
-
-def test_what_is_not_supported_is_named_when_a_program_needs_it() -> None:
-    spec, section = build(STRUCT_OPS), ".struct_ops.link"
-    assert any(section in note for note in spec.notes)
-    assert link(spec, "start", VM).name == "start"
-    with pytest.raises(UnsupportedError) as caught:
-        link(spec, "f", VM)
-    assert section in caught.value.diagnostic.what
-    assert caught.value.diagnostic.program == "f"
-
-
 def test_errors_point_into_the_source() -> None:
     with pytest.raises(LinkError) as caught:
         link(build('int far(int);\nSEC("xdp") int f(void *c) {\n return far(3); }'), "f", VM)
