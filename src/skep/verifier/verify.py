@@ -8,8 +8,9 @@ from skep.diagnostics import Diagnostic
 from skep.errors import RejectedError, UnsupportedError
 from skep.model.programs import LinkedProgram, Outcome, Verdict, VerifiedProgram
 from skep.verifier.explain.rules import diagnose
-from skep.verifier.explore.entry import check_maps, check_program, entry_state, function_state, stack_violation
+from skep.verifier.explore.entry import check_maps, check_program, entry_state, function_state
 from skep.verifier.explore.paths import Finding, Walk
+from skep.verifier.explore.stack_depth import stack_violation
 from skep.verifier.explore.steps import compile_steps
 from skep.verifier.flow import cfg, structure
 from skep.verifier.options import Options

@@ -122,6 +122,7 @@ class Comparison:
     def _pointers(self, old: Pointer, new: Pointer) -> bool:
         if old is new:
             same = self._same_id(old.id, new.id) and self._same_id(old.ref, new.ref)
+            same = same and self._same_id(old.uid, new.uid)
             return same and (old.dynptr is None or self._same_id(old.dynptr.id, old.dynptr.id))
         if (
             old.kind is not new.kind
@@ -142,6 +143,8 @@ class Comparison:
         elif old.range > new.range:
             return False
         if not self._same_id(old.id, new.id) or not self._same_id(old.ref, new.ref):
+            return False
+        if not self._same_id(old.uid, new.uid):
             return False
         a, b = old.var or Scalar.ZERO, new.var or Scalar.ZERO
         return a == b or (self.mode is not Mode.EXACT and a.covers(b))

@@ -11,19 +11,15 @@ from skep.verifier.prove.access import valid_map_value
 from skep.verifier.prove.compatibility import check_used_maps
 from skep.verifier.requirements.kinds import Requirement, Rule, Supported, ValidMapValue, Violation
 from skep.verifier.state.catcher import exception_callback
-from skep.verifier.state.fields import LOCKS, POINTERS, Special
+from skep.verifier.state.fields import LATER, LOCKS, POINTERS, Special
 from skep.verifier.state.functions import Passed
 from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.values import Kind, Pointer, constant, unknown
 from skep.verifier.state.world import World
 from skep.verifier.transfer import dynptrs, objects
 
-MAX_STACK = 512
-MAX_CALL_FRAMES = 8
-_TAIL_CALL_STACK = 256
-
 # Special fields whose functions this verifier does not know yet.
-_FOREIGN_FIELDS = frozenset(Special) - POINTERS - LOCKS
+_FOREIGN_FIELDS = frozenset(Special) - POINTERS - LOCKS - LATER
 
 
 def entry_state(world: World) -> MachineState:
@@ -173,62 +169,3 @@ def _check_arenas(world: World) -> Violation | None:
 def _unsupported(feature: str) -> Violation:
     need: Requirement = Supported(feature)
     return Violation(Rule.UNSUPPORTED, need, feature, None, {"feature": feature, "instead": ""}, 0)
-
-
-def stack_violation(world: World) -> Violation | None:
-    """The stacks of all functions on a chain of calls fit in 512 bytes together (kernel: check_max_stack_depth)."""
-    callees: dict[int, set[int]] = {}
-    flow, notes = world.flow, world.notes
-    for table in (flow.calls, flow.callbacks):
-        for slot, target in table.items():
-            if notes.visited[slot]:
-                callees.setdefault(flow.subprogram_at(slot).start, set()).add(target)
-    # By chain length: for each function the most stack that may be in use when it is entered.
-    private = _has_private_stacks(world)
-    catcher = set() if world.exception_callback is None else {world.exception_callback}
-    above: dict[int, int] = dict.fromkeys({0, *world.global_calls, *catcher}, 0)
-    for length in range(1, MAX_CALL_FRAMES + 2):
-        if length > MAX_CALL_FRAMES and above:
-            said = f"the call stack of {length} frames is too deep !"
-            return Violation(Rule.CALL_DEPTH, None, said, None, {"frames": length}, min(above))
-        deeper: dict[int, int] = {}
-        for start, used in above.items():
-            own = -(-notes.depth.get(start, 0) // 16) * 16
-            depth = used if private and _PRIVATE_MIN <= own <= MAX_STACK else used + own
-            violation = _too_deep(world, start, used, depth, length)
-            if violation is not None:
-                return violation
-            for target in callees.get(start, ()):
-                deeper[target] = max(deeper.get(target, 0), depth)
-        above = deeper
-    return None
-
-
-_PRIVATE = frozenset({ProgType.KPROBE, ProgType.TRACEPOINT, ProgType.PERF_EVENT, ProgType.RAW_TRACEPOINT})
-_PRIVATE_KERNEL = (6, 13)
-_PRIVATE_MIN = 64  # BPF_PRIV_STACK_MIN_SIZE
-_TAIL_CALL = 12
-
-
-def _has_private_stacks(world: World) -> bool:
-    """Whether functions with big stacks get memory of their own for them (kernel: bpf_enable_priv_stack)."""
-    linked = world.linked
-    if linked.target.kernel_version[:2] < _PRIVATE_KERNEL:
-        return False
-    if any(
-        insn is not None and insn.opcode == op.JMP | op.CALL and insn.src == op.CALL_HELPER and insn.imm == _TAIL_CALL
-        for insn in world.insns
-    ):
-        return False
-    tracing = linked.prog_type is ProgType.TRACING and linked.attach_type is not AttachType.TRACE_ITER
-    return tracing or linked.prog_type in _PRIVATE
-
-
-def _too_deep(world: World, start: int, used: int, depth: int, length: int) -> Violation | None:
-    if length > 1 and start in world.tail_calls and used >= _TAIL_CALL_STACK:
-        said = f"tail_calls are not allowed when call stack of previous frames is {used} bytes. Too large"
-        return Violation(Rule.TAIL_CALL, None, said, None, {"reason": said}, start)
-    if depth > MAX_STACK:
-        said = f"combined stack size of {length} calls is {depth}. Too large"
-        return Violation(Rule.STACK_DEPTH, None, said, None, {"depth": depth, "frames": length}, start)
-    return None

@@ -116,9 +116,10 @@ class Walk:
                 if len(trace) > _TRACE:
                     del trace[:-_TRACE]
                 for target, other in forks:
-                    if parent is not None:
-                        parent.branches += 1
-                    pending.append((target, other, parent, trace[:]))
+                    whose = parent if other.async_depth == state.async_depth else None
+                    if whose is not None:
+                        whose.branches += 1
+                    pending.append((target, other, whose, trace[:]))
                 forks.clear()
                 if len(pending) > MAX_PENDING:
                     self.processed = processed

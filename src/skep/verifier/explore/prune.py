@@ -140,6 +140,8 @@ class Pruner:
         cells: tuple[int, ...],
     ) -> bool | Violation | None:
         """The saved state lies on this path, or its other branches are still to come."""
+        if node.state.async_depth != state.async_depth:
+            return None  # another entry of a callback that runs later: neither a loop nor explored already
         if slot in self.iterators:
             if _is_active(state) and self._covered(node, state, live, cells, Mode.WITHIN, complete=False):
                 self._join_loop(parent, node)

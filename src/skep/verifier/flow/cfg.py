@@ -129,7 +129,7 @@ def build(insns: Sequence[Instruction], functions: Mapping[str, int] | None = No
         callbacks,
         heads,
         loops,
-        _prune_points(code, calls),
+        _prune_points(code, calls) | frozenset(callbacks.values()),
         frozenset(slot for slot, insn in enumerate(code) if insn is not None and insn.opcode == _MAY_GOTO),
     )
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from skep.abi.map_types import MapType
 from skep.abi.signatures import Arg, ArgKind, MemoryUse, Signature
 from skep.model.maps import MapSpec
-from skep.verifier.prove import access, dynptrs, fields, kptrs, locks, objects, regions, stack, stack_objects
+from skep.verifier.prove import access, dynptrs, fields, kptrs, later, locks, objects, regions, stack, stack_objects
 from skep.verifier.requirements.kinds import Requirement, Rule, Use, ValidAccess, ValidArgument, Violation
 from skep.verifier.state.dynptrs import Slice
 from skep.verifier.state.machine import MachineState
@@ -48,6 +48,7 @@ _WANTED: dict[ArgKind, tuple[frozenset[Kind], str]] = {
     ArgKind.DYNPTR: (frozenset({Kind.STACK, Kind.DYNPTR}), "fp, dynptr_ptr"),
     ArgKind.CALLBACK_CONTEXT: (frozenset({Kind.STACK}), "fp"),
     ArgKind.CONST_STRING: (frozenset({Kind.MAP_VALUE}), "map_value"),
+    ArgKind.TIMER: (frozenset({Kind.MAP_VALUE}), "map_value"),
     ArgKind.SPIN_LOCK: (frozenset({Kind.MAP_VALUE, Kind.BTF}), "map_value, ptr_"),
     ArgKind.SOCKET: (frozenset({Kind.SOCK}), "sock"),
     ArgKind.SOCK_COMMON: (_SOCKETS, "sock_common, sock, tcp_sock, xdp_sock"),
@@ -348,4 +349,6 @@ _DETAILS: dict[ArgKind, _Detail] = {
     ArgKind.KPTR: kptrs.destination,
     ArgKind.DYNPTR: dynptrs.helper_argument,
     ArgKind.SPIN_LOCK: _spin_lock,
+    ArgKind.TIMER: later.timer,
+    ArgKind.CONST_MAP: later.timer_map,
 }

@@ -20,18 +20,11 @@ from skep.verifier.requirements.kinds import (
     Violation,
 )
 from skep.verifier.state.machine import MachineState
+from skep.verifier.state.sleeping import may_sleep
 from skep.verifier.state.values import Number, Pointer
 from skep.verifier.state.world import World
 
 MAX_CALL_FRAMES = 8
-
-# Helpers whose effect on the state is more than their signature says, and that are not written yet.
-_NOT_YET = {
-    169: "bpf_timer_init",
-    170: "bpf_timer_set_callback",
-    171: "bpf_timer_start",
-    172: "bpf_timer_cancel",
-}
 
 # What a program may do with r0 of these is not written yet.
 _RESULTS = frozenset(
@@ -72,7 +65,7 @@ def helper_available(need: HelperAvailable, state: MachineState, world: World) -
     if row.gpl_only and not linked.is_gpl_compatible:
         said = "cannot call GPL-restricted function from non-GPL compatible program"
         return Violation(Rule.HELPER_GPL, need, said, None, values)
-    if row.may_sleep and not linked.sleepable:
+    if row.may_sleep and not may_sleep(state, world):
         said = "helper call might sleep in a non-sleepable prog"
         return Violation(Rule.HELPER_SLEEPS, need, said, None, values)
     held = sleeps_in(state, f"sleepable helper {row.name}#{number} in") if row.may_sleep else None
@@ -84,7 +77,7 @@ def helper_available(need: HelperAvailable, state: MachineState, world: World) -
         return Violation(
             Rule.HELPER_REFUSED, need, said, None, {**values, "reason": reason, "engine": linked.target.name}
         )
-    if number in _NOT_YET or row.args is None or row.returns not in _RESULTS:
+    if row.args is None or row.returns not in _RESULTS:
         feature = f"helper {row.name}()"
         return Violation(Rule.UNSUPPORTED, need, feature, None, {"feature": feature, "instead": ""})
     return None
@@ -172,7 +165,7 @@ def valid_call(need: ValidCall, state: MachineState, world: World) -> Violation 
         if world.may_sleep(need.target):
             said = f"sleepable global function {sub.name}() called in"
             where = sleeps_in(state, said)
-            if where is None and not world.linked.sleepable:
+            if where is None and not may_sleep(state, world):
                 where = (f"{said} a non-sleepable BPF program context", "this program must not")
             if where is not None:
                 return Violation(Rule.SECTION_SLEEPS, need, where[0], None, {"function": sub.name, "section": where[1]})

@@ -13,6 +13,7 @@ from skep.verifier.state.kfuncs import KfuncParam, KfuncProto, Wants
 from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.objects import Trust
 from skep.verifier.state.stack import ITERATOR, object_index
+from skep.verifier.state.sleeping import may_sleep
 from skep.verifier.state.values import Kind, Pointer, Value, type_name
 from skep.verifier.state.world import World
 
@@ -29,7 +30,7 @@ def _argument(
     world: World,
 ) -> Violation | None:
     """An iterator on the stack, in the phase that the function wants."""
-    if need.name == _CSS_TASK_NEW and not _may_walk_css_tasks(world):
+    if need.name == _CSS_TASK_NEW and not _may_walk_css_tasks(state, world):
         said = "css_task_iter is only allowed in bpf_lsm, bpf_iter and sleepable progs"
         return Violation(
             Rule.KFUNC_PROG_TYPE, need, said, None, {"kfunc": need.name, "prog_type": world.linked.prog_type.name}
@@ -94,10 +95,10 @@ def _wrong_phase(need: KfuncArguments, index: int, value: Value, said: str, name
     return Violation(Rule.ITERATOR_PHASE, need, said, index + 1, values)
 
 
-def _may_walk_css_tasks(world: World) -> bool:
+def _may_walk_css_tasks(state: MachineState, world: World) -> bool:
     """Kernel: check_css_task_iter_allowlist."""
     linked = world.linked
-    if linked.prog_type is ProgType.LSM or linked.sleepable:
+    if linked.prog_type is ProgType.LSM or may_sleep(state, world):
         return True
     return linked.prog_type is ProgType.TRACING and linked.attach_type is AttachType.TRACE_ITER
 

@@ -12,6 +12,7 @@ from skep.verifier.prove import (
     graphs,
     irq,
     iterators,
+    later,
     locks,
     objects,
     regions,
@@ -27,6 +28,7 @@ from skep.verifier.state.kfuncs import KfuncParam, KfuncProto, Wants
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.objects import Trust, same_or_nested
 from skep.verifier.state.offsets import MAX_OFFSET
+from skep.verifier.state.sleeping import may_sleep
 from skep.verifier.state.values import Kind, Number, Pointer, Value, type_name
 from skep.verifier.state.world import World
 
@@ -40,6 +42,7 @@ ARGUMENTS: dict[Wants, ArgumentProver] = {
     **irq.ARGUMENTS,
     **dynptrs.ARGUMENTS,
     **locks.ARGUMENTS,
+    **later.ARGUMENTS,
     **allocated.ARGUMENTS,
     **graphs.ARGUMENTS,
 }
@@ -50,6 +53,7 @@ CALLS: dict[str, CallProver] = {
     **irq.CALLS,
     **dynptrs.CALLS,
     **locks.CALLS,
+    **later.CALLS,
     **allocated.CALLS,
     **graphs.CALLS,
 }
@@ -79,7 +83,7 @@ def kfunc_available(need: KfuncAvailable, state: MachineState, world: World) -> 
     if name in _DEVICE_BOUND:
         said = "metadata kfuncs require device-bound program"
         return Violation(Rule.KFUNC_PROG_TYPE, need, said, None, values)
-    if proto.has(KfuncFlag.SLEEPABLE) and not linked.sleepable:
+    if proto.has(KfuncFlag.SLEEPABLE) and not may_sleep(state, world):
         said = f"program must be sleepable to call sleepable kfunc {name}"
         return Violation(Rule.KFUNC_SLEEPS, need, said, None, values)
     if proto.special - ARGUMENTS.keys() or (name in _FOREIGN_NAMES and name not in CALLS):
@@ -121,7 +125,7 @@ def kfunc_place(need: KfuncPlace, state: MachineState, world: World) -> Violatio
         if held is not None:
             values: dict[str, object] = {"function": name, "section": held[1]}
             return Violation(Rule.SECTION_SLEEPS, need, held[0], None, values)
-    if proto.has(KfuncFlag.RCU_PROTECTED) and world.linked.sleepable and not sections.rcu:
+    if proto.has(KfuncFlag.RCU_PROTECTED) and may_sleep(state, world) and not sections.rcu:
         said = f"kernel func {name} requires RCU critical section protection"
         return Violation(Rule.SECTION_NEEDED, need, said, None, {"kfunc": name})
     return None

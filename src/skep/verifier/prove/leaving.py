@@ -98,6 +98,8 @@ def result_in_range(need: ResultInRange, state: MachineState, world: World) -> V
         if frame.callback is None:
             return None
         return within(need, result, frame.callback, "callback", "At callback return")
+    if frame.callback is not None:
+        return within(need, result, frame.callback, "callback", "At async callback return")
     if frame.start == 0 and returns_nothing(world):
         return None
     if result is None:

@@ -72,7 +72,7 @@ def _held(
 
 def spin_lock(need: ValidArgument, value: Pointer, state: MachineState, world: World) -> Violation | None:
     """The argument of bpf_spin_lock() and bpf_spin_unlock()."""
-    violation = _is_lock(need, value, need.reg, Special.SPIN_LOCK, world)
+    violation = field_at(need, value, need.reg, Special.SPIN_LOCK, world)
     if violation is not None:
         return violation
     if need.helper == SPIN_LOCK:
@@ -95,7 +95,7 @@ def _res_spin_lock(
         return wrong(
             need, index, value, Wants.SPIN_LOCK.value, f"arg#{index} doesn't point to map value or allocated object"
         )
-    violation = _is_lock(need, value, index + 1, Special.RES_SPIN_LOCK, world)
+    violation = field_at(need, value, index + 1, Special.RES_SPIN_LOCK, world)
     if violation is not None:
         return violation
     saved = need.name in SAVES_INTERRUPTS
@@ -113,8 +113,8 @@ def is_allocated(value: Pointer) -> bool:
     return value.object is not None and value.object.trust is Trust.ALLOC and not value.nullable
 
 
-def _is_lock(need: Requirement, value: Pointer, reg: int, kind: Special, world: World) -> Violation | None:
-    """The pointer points to the lock of its value or object."""
+def field_at(need: Requirement, value: Pointer, reg: int, kind: Special, world: World) -> Violation | None:
+    """The pointer points to the one field of the kind in its value or object."""
     name = kind.kernel_name
     values: dict[str, object] = {"field": name, "map": value.map.name if value.map is not None else None}
     offset = value.off + value.low

@@ -116,6 +116,7 @@ class Rule(StrEnum):
     # Locks, timers, work
     FIELD_ARGUMENT = "field_argument"  # reg, field, map, reason: not the lock, timer, ... of its value
     FIELD_PROGRAM = "field_program"  # field, map, prog_type: programs of this type must not use such maps
+    FIELD_MAP = "field_map"  # reg, field, map: the timer or work lies in another map
     LOCK_ORDER = "lock_order"  # reason, acquired_at: taken twice, released without being held, ...
     LOCK_HELD = "lock_held"  # function, acquired_at: it must not be called while a lock is held
     # Calls

@@ -47,6 +47,7 @@ POINTERS = KPTRS | {Special.UPTR}
 GRAPH_ROOTS = frozenset({Special.LIST_HEAD, Special.TREE_ROOT})
 GRAPH_NODES = frozenset({Special.LIST_NODE, Special.TREE_NODE})
 LOCKS = frozenset({Special.SPIN_LOCK, Special.RES_SPIN_LOCK})
+LATER = frozenset({Special.TIMER, Special.WORK_QUEUE, Special.TASK_WORK})
 _STRUCTS = {kind.kernel_name: kind for kind in Special if kind not in POINTERS}
 _TAGS = {
     "kptr_untrusted": Special.KPTR_UNTRUSTED,
@@ -54,7 +55,7 @@ _TAGS = {
     "percpu_kptr": Special.PERCPU_KPTR,
     "uptr": Special.UPTR,
 }
-_UNIQUE = LOCKS | {Special.TIMER, Special.WORK_QUEUE, Special.TASK_WORK}  # one of them in a structure
+_UNIQUE = LOCKS | LATER  # one of them in a structure
 _REPEATABLE = POINTERS | GRAPH_ROOTS  # in arrays
 _NODES = {Special.LIST_HEAD: Special.LIST_NODE, Special.TREE_ROOT: Special.TREE_NODE}
 
@@ -69,7 +70,7 @@ _DESTRUCTORS = {
     "prog_test_member": "bpf_kfunc_call_memb_release_dtor",
 }
 
-IN_MAPS = LOCKS | POINTERS | GRAPH_ROOTS | {Special.TIMER, Special.WORK_QUEUE, Special.TASK_WORK, Special.REFCOUNT}
+IN_MAPS = LOCKS | POINTERS | GRAPH_ROOTS | LATER | {Special.REFCOUNT}
 IN_OBJECTS = LOCKS | KPTRS | GRAPH_ROOTS | GRAPH_NODES | {Special.REFCOUNT}
 
 _LOCAL = frozenset({MapType.SK_STORAGE, MapType.INODE_STORAGE, MapType.TASK_STORAGE, MapType.CGRP_STORAGE})
@@ -78,7 +79,7 @@ _TABLES = _PLAIN | {MapType.LRU_HASH}
 _PERCPU = frozenset({MapType.PERCPU_HASH, MapType.LRU_PERCPU_HASH, MapType.PERCPU_ARRAY})
 ALLOWED_IN: Mapping[Special, frozenset[MapType]] = {
     **dict.fromkeys(LOCKS, _PLAIN | _LOCAL | {MapType.CGROUP_STORAGE_DEPRECATED}),
-    **dict.fromkeys((Special.TIMER, Special.WORK_QUEUE, Special.TASK_WORK, *GRAPH_ROOTS), _TABLES),
+    **dict.fromkeys((*LATER, *GRAPH_ROOTS), _TABLES),
     **dict.fromkeys((*KPTRS, Special.REFCOUNT), _TABLES | _PERCPU | _LOCAL),
     Special.UPTR: frozenset({MapType.TASK_STORAGE}),
 }

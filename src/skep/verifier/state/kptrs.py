@@ -11,6 +11,7 @@ from skep.btf.types import Btf
 from skep.verifier.state.fields import GRAPH_NODES, POINTERS, Field, Special
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.objects import Object, Trust
+from skep.verifier.state.sleeping import may_sleep
 from skep.verifier.state.values import Kind, Pointer
 from skep.verifier.state.world import World
 
@@ -46,7 +47,7 @@ def is_local(btf: Btf, world: World) -> bool:
 
 def in_rcu(state: MachineState, world: World) -> bool:
     """Whether what RCU protects cannot go away here: also wherever a program cannot sleep (kernel: in_rcu_cs)."""
-    return bool(state.sections.rcu or state.locks) or not world.linked.sleepable
+    return bool(state.sections.rcu or state.locks) or not may_sleep(state, world)
 
 
 def read(field: Field, state: MachineState, world: World) -> Pointer:

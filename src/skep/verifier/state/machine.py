@@ -64,10 +64,14 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Sections:
-    """Critical sections that are open: RCU read locks, regions without preemption."""
+    """Critical sections that are open: RCU read locks, regions without preemption.
+
+    ``sleepable``: whether the callback that runs may sleep, whatever the program may; None: what the program may.
+    """
 
     rcu: int = 0
     preempt: int = 0
+    sleepable: bool | None = None
 
 
 NO_SECTIONS = Sections()
@@ -84,9 +88,10 @@ class MachineState:
         sections: critical sections that are open.
         irqs: saved interrupt flags that must be restored, the last one first: (id, slot that saved them).
         locks: locks that are held, the last taken last.
+        async_depth: callbacks that run later (of timers and work) which set one another up to this one.
     """
 
-    __slots__ = ("frames", "irqs", "locks", "may_goto_depth", "refs", "regs", "sections")
+    __slots__ = ("async_depth", "frames", "irqs", "locks", "may_goto_depth", "refs", "regs", "sections")
 
     def __init__(self, frames: list[Frame], refs: tuple[tuple[int, int], ...] = ()) -> None:
         self.frames = frames
@@ -96,6 +101,7 @@ class MachineState:
         self.sections = NO_SECTIONS
         self.irqs: tuple[tuple[int, int], ...] = ()
         self.locks: tuple[Lock, ...] = ()
+        self.async_depth = 0
 
     def copy(self) -> MachineState:
         """A copy that shares values: list copies only."""
@@ -104,6 +110,7 @@ class MachineState:
         twin.sections = self.sections
         twin.irqs = self.irqs
         twin.locks = self.locks
+        twin.async_depth = self.async_depth
         return twin
 
     @property

@@ -157,6 +157,8 @@ class Pointer:
         slot: first instruction, for FUNC.
         object: what it points to, for BTF.
         dynptr: the one that it points to, for DYNPTR; the one that it belongs to, for MEMORY.
+        uid: which map it was that was looked up in another map, for MAP and MAP_VALUE of maps with timers or work in
+            their values (kernel: map_uid); 0: not such a map.
     """
 
     __slots__ = (
@@ -173,6 +175,7 @@ class Pointer:
         "ref",
         "size",
         "slot",
+        "uid",
         "var",
     )
 
@@ -192,6 +195,7 @@ class Pointer:
         slot: int = -1,
         object: Object | None = None,
         dynptr: Dynptr | Slice | None = None,
+        uid: int = 0,
     ) -> None:
         self.kind = kind
         self.off = off
@@ -207,6 +211,7 @@ class Pointer:
         self.slot = slot
         self.object = object
         self.dynptr = dynptr
+        self.uid = uid
 
     def moved(self, off: int, var: Scalar | None, id: int, range: int) -> Pointer:
         """The same region at another offset."""
@@ -225,6 +230,7 @@ class Pointer:
             self.slot,
             self.object,
             self.dynptr,
+            self.uid,
         )
 
     def non_null(self) -> Pointer:
@@ -244,6 +250,7 @@ class Pointer:
             self.slot,
             self.object,
             self.dynptr,
+            self.uid,
         )
 
     def seen_as(self, found: Object, ref: int) -> Pointer:

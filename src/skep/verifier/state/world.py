@@ -149,6 +149,7 @@ class World:
         "_resizers",
         "_sleepers",
         "arenas",
+        "async_callbacks",
         "context",
         "exception_callback",
         "flow",
@@ -177,6 +178,7 @@ class World:
         self.arenas: tuple[MapSpec, ...] = _arenas(linked)  # those that the code names
         self.notes = Notebook(len(self.insns))
         self.tail_calls: set[int] = set()  # first slots of functions that make tail calls
+        self.async_callbacks: set[int] = set()  # first slots of callbacks of timers and work
         self.global_calls: set[int] = set()  # first slots of global functions that are called
         self._parameters: dict[int, tuple[Parameter, ...] | str] = {}
         self._resizers: frozenset[int] | None = None

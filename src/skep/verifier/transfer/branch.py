@@ -8,7 +8,7 @@ from skep.isa import opcodes as op
 from skep.isa.instruction import Instruction
 from skep.verifier.domains import alu, branch
 from skep.verifier.domains.scalar import Scalar
-from skep.verifier.state.fields import LOCKS
+from skep.verifier.state.fields import LATER, LOCKS
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.offsets import MAX_PACKET_OFFSET
 from skep.verifier.state.values import Kind, Number, Pointer, Value, constant
@@ -163,6 +163,8 @@ def set_non_null(state: MachineState, pointer: Pointer, world: World) -> None:
             known = value.non_null()
             if world.record(value).find(*LOCKS) is not None:
                 known.id = value.id
+            elif value.kind is Kind.MAP and value.map is not None and world.map_record(value.map).find(*LATER):
+                known.uid = value.id
             return known
         return value
 

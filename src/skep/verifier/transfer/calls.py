@@ -18,7 +18,7 @@ from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.stack import SPILL, ZERO
 from skep.verifier.state.values import PACKET_KINDS, Kind, Number, Pointer, Value, constant, unknown
 from skep.verifier.state.world import World
-from skep.verifier.transfer import dynptrs, kptrs, locks, objects, stack
+from skep.verifier.transfer import dynptrs, kptrs, later, locks, objects, stack
 from skep.verifier.transfer.branch import Branch, Fork
 from skep.verifier.transfer.dynptrs import forget_packet
 
@@ -51,6 +51,8 @@ def helper(insn: Instruction, slot: int, world: World) -> Branch:
         _note(signature, slot, state, spec, callback, world)
         if enter is not None and callback is not None and _may_iterate(number, state):
             forks.append(_entered(state, slot, callback, enter, world))
+        if number == later.TIMER_SET_CALLBACK:
+            forks.append(later.entered(state, regs[2], regs[1], world, sleepable=False))
         act = locks.HELPERS.get(number)
         if act is not None:
             act(state, slot)
@@ -133,7 +135,9 @@ def _result(signature: Signature, state: MachineState, spec: MapSpec | None, slo
             if key is not None and key < spec.max_entries:
                 nullable = False
         apart = nullable or (spec is not None and world.map_record(spec).find(*LOCKS) is not None)
-        return Pointer(Kind.MAP_VALUE, id=world.next_id() if apart else 0, nullable=nullable, map=spec)
+        given = state.regs[1]
+        uid = given.uid if isinstance(given, Pointer) and given.kind is Kind.MAP else 0
+        return Pointer(Kind.MAP_VALUE, id=world.next_id() if apart else 0, nullable=nullable, map=spec, uid=uid)
     if returns is ReturnKind.RINGBUF_RECORD_OR_NULL:
         size = state.regs[2]
         assert isinstance(size, Number)

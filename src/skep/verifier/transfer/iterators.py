@@ -12,6 +12,7 @@ from skep.verifier.state.iterators import Iterator
 from skep.verifier.state.kfuncs import Wants
 from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.objects import Object, Trust, is_struct
+from skep.verifier.state.sleeping import may_sleep
 from skep.verifier.state.stack import ALL_INVALID, ITERATOR, Cell, object_index, part_of
 from skep.verifier.state.values import Kind, Pointer, Value, constant, unknown
 from skep.verifier.transfer import stack
@@ -52,7 +53,7 @@ def _trust(call: Call) -> Trust:
     """RCU protects the elements only as long as the section lasts that the iterator was made in."""
     if not call.proto.has(KfuncFlag.RCU_PROTECTED):
         return Trust.NONE
-    in_rcu = call.state.sections.rcu or not call.world.linked.sleepable
+    in_rcu = call.state.sections.rcu or not may_sleep(call.state, call.world)
     return Trust.RCU if in_rcu else Trust.UNTRUSTED
 
 

@@ -16,7 +16,7 @@ from skep.verifier.state.machine import MachineState, Sections
 from skep.verifier.state.objects import Object, Trust, is_struct
 from skep.verifier.state.values import PACKET_KINDS, Kind, Number, Pointer, Value, unknown
 from skep.verifier.state.world import World
-from skep.verifier.transfer import allocated, dynptrs, graphs, irq, iterators, locks, objects, stack
+from skep.verifier.transfer import allocated, dynptrs, graphs, irq, iterators, later, locks, objects, stack
 from skep.verifier.transfer.branch import Branch, Fork
 from skep.verifier.transfer.kfunc_calls import ArgumentEffect, Call, Effect, Result
 
@@ -197,7 +197,14 @@ RESULTS: dict[str, Result] = {
 }
 """By function: r0, where the prototype does not say it."""
 
-AFTER: dict[str, Effect] = {**iterators.AFTER, **irq.AFTER, **dynptrs.AFTER, **locks.AFTER, **graphs.AFTER}
+AFTER: dict[str, Effect] = {
+    **iterators.AFTER,
+    **irq.AFTER,
+    **dynptrs.AFTER,
+    **locks.AFTER,
+    **later.AFTER,
+    **graphs.AFTER,
+}
 """By function: what else it does."""
 
 

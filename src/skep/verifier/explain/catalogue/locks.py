@@ -23,6 +23,14 @@ ENTRIES = (
         help="use atomic operations, or per-CPU values, instead of a lock; do the work in another kind of program",
     ),
     Entry(
+        "V1205",
+        Rule.FIELD_MAP,
+        "the timer or work lies in another map than the one that is given",
+        ("the '{field}' lies in a value of another map than the one in {reg}",),
+        why=("a map that is looked up in another map is another one each time",),
+        help="pass the very map in which the value was looked up",
+    ),
+    Entry(
         "V1203",
         Rule.LOCK_ORDER,
         "locks are not taken and released in order",
