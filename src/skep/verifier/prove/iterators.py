@@ -12,8 +12,8 @@ from skep.verifier.state.iterators import Iterator, iterator_struct
 from skep.verifier.state.kfuncs import KfuncParam, KfuncProto, Wants
 from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.objects import Trust
-from skep.verifier.state.stack import ITERATOR, object_index
 from skep.verifier.state.sleeping import may_sleep
+from skep.verifier.state.stack import ITERATOR, object_index
 from skep.verifier.state.values import Kind, Pointer, Value, type_name
 from skep.verifier.state.world import World
 

@@ -58,7 +58,7 @@ def link(
         if item is not None and item.opcode == op.JMP | op.CALL and item.src == op.CALL_LOCAL:
             starts.add(place + 1 + item.imm)
         if item is not None and item.opcode == op.LD_IMM64 and item.src == op.PSEUDO_FUNC:
-            starts.add(place + 1 + item.imm)
+            starts.add(place + 1 + ((item.imm & 0xFFFF_FFFF) ^ 0x8000_0000) - 0x8000_0000)
     ordered = sorted(starts)
     ends = [*ordered[1:], len(code)]
     return LinkedProgram(
