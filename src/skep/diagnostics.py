@@ -43,6 +43,35 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a value that takes part: ``counter``, in ``r6``, ``a pointer to ... that may be NULL``."""
+
+    name: str | None
+    place: str
+    value: str
+
+    @property
+    def subject(self) -> str:
+        """``counter (r6)``, or ``r6``."""
+        return f"{self.name} ({self.place})" if self.name else self.place
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A place on the way to a finding.
+
+    Attributes:
+        insn: instruction slot.
+        span: its source line; None: not known.
+        note: what happens there: ``goes on: n <= 4``; "" for nothing worth saying.
+    """
+
+    insn: int
+    span: Span | None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Diagnostic:
     """One thing to tell the user.
 
@@ -54,6 +83,8 @@ class Diagnostic:
         label: what to write under the marked source.
         program: the program concerned.
         insn: instruction slot, counted as the kernel counts (LD_IMM64 takes two).
+        values: what is known of the values that take part.
+        path: the way that leads there, shortest form, with the branch taken at each condition.
         why: reasons, one line each.
         help: what to do about it.
         kernel: the sentence that the kernel's verifier uses for it, so that a web search finds it.
@@ -69,6 +100,8 @@ class Diagnostic:
     why: tuple[str, ...] = ()
     help: str | None = None
     kernel: str | None = None
+    values: tuple[Known, ...] = ()
+    path: tuple[Step, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form of docs/reference.md: code, severity, what, program, file, line, column, insn, why, ..."""
@@ -84,6 +117,16 @@ class Diagnostic:
             "why": list(self.why),
             "help": self.help,
             "kernel": self.kernel,
+            "values": [{"name": v.name, "place": v.place, "value": v.value} for v in self.values],
+            "path": [
+                {
+                    "file": step.span.file if step.span else None,
+                    "line": step.span.line if step.span else None,
+                    "insn": step.insn,
+                    "note": step.note,
+                }
+                for step in self.path
+            ],
         }
 
 
@@ -108,12 +151,38 @@ def render(diagnostic: Diagnostic) -> str:
     elif d.program is not None:
         at = f", instruction {d.insn}" if d.insn is not None else ""
         lines.append(f"  --> program '{d.program}'{at}")
+    lines += [f"{margin}= value: {known.subject}: {known.value}" for known in d.values]
+    lines += _path(d, margin)
     lines += [f"{margin}= why: {reason}" for reason in d.why]
     if d.help:
         lines.append(f"{margin}= help: {d.help}")
     if d.kernel:
         lines.append(f"{margin}= kernel says: {d.kernel}")
     return "\n".join(lines)
+
+
+_SOURCE_WIDTH = 60
+
+
+def _path(d: Diagnostic, margin: str) -> list[str]:
+    """The way there, a line for each step, cut to what fits a terminal."""
+    if len(d.path) < 2:
+        return []
+    lines = [f"{margin}= path:"]
+    for step in d.path:
+        if step.span is None:
+            lines.append(f"{margin}    {step.insn}: {step.note}")
+            continue
+        where = f"{step.span.line}" if d.span is None or step.span.file == d.span.file else _short(step.span)
+        source = (step.span.text or "").strip().expandtabs(4)
+        source = source if len(source) <= _SOURCE_WIDTH else source[: _SOURCE_WIDTH - 3] + "..."
+        note = f"  -- {step.note}" if step.note else ""
+        lines.append(f"{margin}    {where}: {source}{note}")
+    return lines
+
+
+def _short(span: Span) -> str:
+    return f"{span.file.rsplit('/', 1)[-1]}:{span.line}"
 
 
 def _visual_column(span: Span, expanded: str) -> int:

@@ -145,6 +145,6 @@ def _unsupported(linked: LinkedProgram, feature: str) -> Verdict:
 
 
 def _negative(finding: Finding, world: World, processed: int) -> Verdict:
-    diagnostic: Diagnostic = diagnose(finding.violation, world.linked, finding.trace)
+    diagnostic: Diagnostic = diagnose(finding.violation, world.linked, finding.trace, finding.state)
     outcome = Outcome.UNSUPPORTED if finding.violation.rule is Rule.UNSUPPORTED else Outcome.REJECTED
     return Verdict(outcome, (diagnostic,), processed)

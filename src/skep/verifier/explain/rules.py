@@ -5,51 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from skep.abi.helpers import HELPERS
-from skep.diagnostics import Diagnostic, Span
+from skep.diagnostics import Diagnostic
 from skep.isa import opcodes as op
 from skep.isa.disassembler import disassemble
 from skep.isa.instruction import Instruction, slots
 from skep.model.programs import LinkedProgram
 from skep.verifier.explain.catalogue import BY_RULE
 from skep.verifier.explain.entry import fill
-from skep.verifier.explain.names import dereferenced, harmless_result
+from skep.verifier.explain.names import dereferenced, harmless_result, register_name
+from skep.verifier.explain.path import find_path, find_span
 from skep.verifier.explain.slice import makers
+from skep.verifier.explain.values import find_values
+from skep.verifier.explain.words import phrase
 from skep.verifier.flow.structure import StructureViolation
 from skep.verifier.requirements.kinds import Rule, Violation
+from skep.verifier.state.machine import MachineState
 
 _WITHOUT = "write it without, or load the program on the kernel engine, which decides itself"
 
-# The kernel's names of values (reg_type_str), as people say them.
-_PHRASES = {
-    "scalar": "a number",
-    "not_init": "not set",
-    "ctx": "the context",
-    "fp": "an address in the stack",
-    "pkt": "a pointer into the packet",
-    "pkt_meta": "a pointer to the packet's metadata",
-    "pkt_end": "the end of the packet",
-    "map_value": "a pointer to a map's value",
-    "map_key": "a pointer to a map's key",
-    "map_ptr": "a map",
-    "mem": "a pointer to memory",
-    "ringbuf_mem": "a ring buffer record",
-    "func": "the address of a function",
-    "sock": "a socket",
-    "sock_common": "a socket",
-    "tcp_sock": "a TCP socket",
-    "flow_keys": "the flow keys",
-    "rdonly_untrusted_mem": "a pointer to kernel memory of unknown size",
-    "buf": "a buffer of the iterator",
-    "arena": "an address in an arena",
-    "dynptr_ptr": "a dynptr that was handed in",
-    "rdonly_mem": "a pointer to memory that is only read",
-    "ptr_": "a pointer to a kernel object",
-    "trusted_ptr_": "a trusted pointer to a kernel object",
-    "rcu_ptr_": "a pointer to a kernel object under RCU",
-    "untrusted_ptr_": "an untrusted pointer to a kernel object",
-    "user_ptr_": "a pointer to user memory",
-    "percpu_ptr_": "a pointer to per-CPU memory",
-}
 _OR_NULL = "_or_null"
 
 _USES = {
@@ -66,15 +39,20 @@ _EVENTS = {
     "throw": "an exception leaves the program",
 }
 _CALL = op.JMP | op.CALL
-_PATH_LINES = 8
 
 
-def diagnose(violation: Violation | StructureViolation, linked: LinkedProgram, trace: Sequence[int] = ()) -> Diagnostic:
+def diagnose(
+    violation: Violation | StructureViolation,
+    linked: LinkedProgram,
+    trace: Sequence[int] = (),
+    state: MachineState | None = None,
+) -> Diagnostic:
     """What to tell the user about a violation.
 
     Args:
         linked: the program; its line information gives the place in the source.
         trace: slots of the failing path, oldest first, the last one that of the violation. Gives reasons; may be empty.
+        state: what is known where it fails.
     """
     entry = BY_RULE[violation.rule.value]
     code = slots(linked.insns)
@@ -87,6 +65,7 @@ def diagnose(violation: Violation | StructureViolation, linked: LinkedProgram, t
     shown = _instruction_text(code, violation.slot)
     label = fill(entry.label, known) if entry.label else None
     label = f"{label} ({shown})" if label and shown else label or shown
+    reg = violation.reg if isinstance(violation, Violation) else None
     why = tuple(text for text in (fill(t, known) for t in entry.why) if text)
     if place is None and label is not None:  # no source line to write it under
         why = (label, *why)
@@ -100,17 +79,15 @@ def diagnose(violation: Violation | StructureViolation, linked: LinkedProgram, t
         why=why,
         help=help_text,
         kernel=violation.kernel if entry.said_by_kernel else None,
+        values=find_values(violation, linked, code, trace, state) if state is not None else (),
+        path=find_path(linked, code, trace, reg, _notable(violation)),
     )
 
 
-def find_span(linked: LinkedProgram, slot: int) -> Span | None:
-    """The source line an instruction was compiled from: the last that starts at or before it, in its function."""
-    start = max((sub.start for sub in linked.subprograms if sub.start <= slot), default=0)
-    for candidate in range(slot, start - 1, -1):
-        span = linked.lines.get(candidate)
-        if span is not None:
-            return span
-    return None
+def _notable(violation: Violation | StructureViolation) -> dict[int, str]:
+    """Slots that the path must show, whatever else is left out."""
+    slot = violation.values.get("acquired_at")
+    return {slot: "acquired here"} if isinstance(slot, int) else {}
 
 
 def _place(linked: LinkedProgram, slot: int) -> str:
@@ -129,17 +106,6 @@ def _helper_name(number: int) -> str | None:
     return row.name if row is not None else None
 
 
-def phrase(name: str) -> str:
-    """The kernel's name of a kind of value, in words: ``map_value_or_null`` is a pointer that may be NULL."""
-    if name.endswith("ptr_or_null_"):
-        return f"{_PHRASES.get(name.removesuffix('or_null_'), 'a pointer to a kernel object')} that may be NULL"
-    if name.endswith("ptr_"):
-        return _PHRASES.get(name, "a pointer to a kernel object")
-    if name.endswith(_OR_NULL):
-        return f"{_PHRASES.get(name.removesuffix(_OR_NULL), name)} that may be NULL"
-    return _PHRASES.get(name, name)
-
-
 def _known(
     violation: Violation | StructureViolation,
     linked: LinkedProgram,
@@ -152,15 +118,14 @@ def _known(
     known["target"] = linked.target.name
     known["prog_type"] = linked.prog_type.name.lower()
     known["harmless"] = harmless_result(linked.prog_type)
-    name = dereferenced(find_span(linked, violation.slot))
-    known["variable"] = name or "value"
     reg = violation.reg if isinstance(violation, Violation) else None
+    name = dereferenced(find_span(linked, violation.slot))
+    if reg is not None:
+        name = name or register_name(linked, code, trace, reg)
+    known["variable"] = name or "value"
     if reg is not None:
         known |= {"reg": f"r{reg}", "number": str(reg), "subject": f"{name} (r{reg})" if name else f"r{reg}"}
         known |= _history(linked, code, trace, reg)
-    path = _path(linked, trace)
-    if path:
-        known["path"] = path
     for key, derive in _DERIVED.items():
         text = derive(values, linked)
         if text is not None:
@@ -258,18 +223,6 @@ _DERIVED: dict[str, Callable[[Mapping[str, object], LinkedProgram], str | None]]
     "use_past": _from_table("use", _USES),
     "event_phrase": _from_table("event", _EVENTS),
 }
-
-
-def _path(linked: LinkedProgram, trace: Sequence[int]) -> str:
-    """The last source lines of the failing path: ``12, 13, 15``; "" where no source is known."""
-    lines: list[str] = []
-    for slot in reversed(trace):
-        span = linked.lines.get(slot)
-        if span is not None and (not lines or lines[-1] != str(span.line)):
-            lines.append(str(span.line))
-            if len(lines) == _PATH_LINES:
-                break
-    return ", ".join(reversed(lines)) if len(lines) > 1 else ""
 
 
 def _history(

@@ -28,10 +28,12 @@ class Finding:
 
     Attributes:
         trace: slots of the path that failed, oldest first.
+        state: what was known there, before the instruction that fails.
     """
 
     violation: Violation | StructureViolation
     trace: Sequence[int]
+    state: MachineState | None = None
 
 
 class Walk:
@@ -88,7 +90,7 @@ class Walk:
                         return None
                     if isinstance(seen, Violation):
                         self.processed = processed
-                        return Finding(seen, trace)
+                        return Finding(seen, trace, state)
                     parent = seen if isinstance(seen, Checkpoint) else parent
             visited[slot] = 1
             if observe is not None:
@@ -101,7 +103,7 @@ class Walk:
             violation = self._prove(slot, state)
             if violation is not None:
                 self.processed = processed
-                return Finding(violation, trace)
+                return Finding(violation, trace, state)
             if jumps[slot]:
                 self.jumps += 1
             act = full[slot]

@@ -10,9 +10,11 @@ from skep.isa.assembler import assemble
 from skep.isa.instruction import slots
 from skep.model.programs import LinkedProgram, Subprogram
 from skep.model.target import Target
-from skep.verifier.explain.names import dereferenced
-from skep.verifier.explain.rules import diagnose, find_span, phrase
-from skep.verifier.explain.slice import makers
+from skep.verifier.explain.names import assigned, dereferenced
+from skep.verifier.explain.path import find_span
+from skep.verifier.explain.rules import diagnose
+from skep.verifier.explain.slice import makers, simple_path
+from skep.verifier.explain.words import phrase
 from skep.verifier.flow.structure import Flaw, StructureViolation
 from skep.verifier.requirements.kinds import Rule, Violation
 
@@ -74,6 +76,9 @@ error[V0301]: the value from map 'hits' is used before it is checked for NULL
    |
 17 |     *counter += 1;
    |     ^ counter (r6) is map_value_or_null here (instruction 7: r1 = *(u64 *)(r6 +0))
+   = path:
+       15: __u64 *counter = bpf_map_lookup_elem(&hits, &key);
+       17: *counter += 1;
    = why: bpf_map_lookup_elem() at line 15 returns NULL when the key is absent
    = help: test it first:  if (!counter) return XDP_PASS;
    = kernel says: R6 invalid mem access 'map_value_or_null'"""
@@ -178,3 +183,49 @@ def test_makers_skip_callees() -> None:
 )
 def test_guessed_names(text: str, name: str | None) -> None:
     assert dereferenced(Span("a.c", 1, 5, 0, text)) == name
+
+
+def test_makers_skip_callbacks_of_helpers() -> None:
+    """A callback's body is between the call of its helper and the instruction after it."""
+    text = "r6 = 7\nr2 = 4 ll\ncall 181\nr0 = r6\nexit\nr6 = 9\nr0 = 0\nexit"
+    code = slots(assemble(text))
+    path = [0, 1, 3, 6, 7, 8, 3, 6, 7, 8, 4, 5]
+    assert makers(code, path, 6) == [0]
+
+
+def test_simple_path_drops_rounds_and_calls_that_came_back() -> None:
+    loop = slots(assemble("r1 = 0\nr1 += 1\nif r1 < 9 goto -2\nr0 = 0\nexit"))
+    path = [0, 1, 2, 1, 2, 1, 2, 3, 4]
+    assert [path[at] for at in simple_path(loop, path)] == [0, 1, 2, 3, 4]
+    call = slots(assemble("r6 = 7\nr1 = 1\ncall pc+2\nr0 = r6\nexit\nr6 = 9\nr0 = r6\nexit"))
+    back = [0, 1, 2, 5, 6, 7, 3, 4]
+    assert [back[at] for at in simple_path(call, back)] == [0, 1, 2, 3, 4]
+    assert [back[at] for at in simple_path(call, back[:5])] == [0, 1, 2, 5, 6]
+
+
+def test_path_says_which_way_conditions_went() -> None:
+    linked = program("r1 = 7\nif r1 s> 4 goto +1\nr1 = 9\nr0 = 0\nr0 = r5\nexit")
+    violation = Violation(Rule.UNINITIALISED, None, "R5 !read_ok", 5, {}, 4)
+    assert [(step.insn, step.note) for step in diagnose(violation, linked, [0, 1, 3, 4]).path] == [
+        (1, "r1 > 4 (signed)"),
+        (4, ""),
+    ]
+    assert [step.note for step in diagnose(violation, linked, [0, 1, 2, 3, 4]).path] == ["r1 <= 4 (signed)", ""]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("    __u64 *counter = bpf_map_lookup_elem(&hits, &key);", "counter"),
+        ("    i += 4;", "i"),
+        ("    if (n == 4)", None),
+        ("    p->field = 3;", None),
+        ("    *p = 3;", None),
+        ("    *(volatile int *)&limit = 20;", None),
+        ("    int a = 1, b = 2;", None),
+        ("    for (int i = 0; i < 4; i++)", "i"),
+        ("    return *p;", None),
+    ],
+)
+def test_assigned_names(text: str, name: str | None) -> None:
+    assert assigned(Span("a.c", 1, 5, 0, text)) == name

@@ -11,7 +11,7 @@ ENTRIES = (
         Rule.REFERENCE_LEAK,
         "something acquired is not released",
         ("what was acquired at {acquired_place} is not released on this path",),
-        why=("{event_phrase}", "the path goes through lines {path}"),
+        why=("{event_phrase}",),
         help="release it on every path: bpf_ringbuf_submit() or bpf_ringbuf_discard(), bpf_sk_release()",
     ),
     Entry(
@@ -19,7 +19,6 @@ ENTRIES = (
         Rule.RETURN_UNINITIALISED,
         "nothing is returned",
         ("on this path nothing was put into r0, the result",),
-        why=("the path goes through lines {path}",),
         help="return a value on every path:  return 0;",
     ),
     Entry(
@@ -37,7 +36,6 @@ ENTRIES = (
             "the {where} may return {returned}; only {low} to {high} mean something",
             "the result is outside what this kind of program may return",
         ),
-        why=("the path goes through lines {path}",),
         help="return a constant of this hook (0 or 1 for cgroup programs and callbacks) on every path",
     ),
     Entry(

@@ -12,10 +12,7 @@ ENTRIES = (
         "a value is used that was never set",
         ("{reg} is used, but nothing was put into it on this path",),
         label="{reg} holds nothing here",
-        why=(
-            "a call leaves nothing in r1 to r5: {reg} was set before the call at {clobbered}",
-            "the path goes through lines {path}",
-        ),
+        why=("a call leaves nothing in r1 to r5: {reg} was set before the call at {clobbered}",),
         help="give the variable a value where it is declared: `int x = 0;`",
     ),
     Entry(
