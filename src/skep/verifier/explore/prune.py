@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from skep.abi.kfuncs import KfuncFlag
 from skep.isa import opcodes as op
+from skep.isa.instruction import Instruction
 from skep.verifier.explore.covers import Comparison, Mode
 from skep.verifier.flow.liveness import live_registers
 from skep.verifier.flow.stack_liveness import live_cells
 from skep.verifier.requirements.kinds import Rule, Terminates, Violation
+from skep.verifier.state.graphs import TREE_ADD
 from skep.verifier.state.iterators import Iterator, depths_differ
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.stack import Cell, object_index
@@ -15,6 +17,15 @@ from skep.verifier.state.values import Kind, Number, Pointer
 from skep.verifier.state.world import World
 
 _CALLBACK_HELPERS = frozenset({164, 180, 181, 209})
+
+
+def _calls_back(insn: Instruction | None) -> bool:
+    """Whether it is a call that calls a function of the program any number of times (kernel: mark_calls_callback)."""
+    if insn is None or insn.opcode != op.JMP | op.CALL:
+        return False
+    if insn.src == op.CALL_KFUNC:
+        return getattr(insn.ref, "name", "") == TREE_ADD
+    return insn.src == op.CALL_HELPER and insn.imm in _CALLBACK_HELPERS
 
 
 class Checkpoint:
@@ -68,11 +79,7 @@ class Pruner:
                     counts[insn.imm] = len(signature.args)
         self.registers = live_registers(flow, counts)
         self.cells = live_cells(flow)
-        self.callbacks = frozenset(
-            slot
-            for slot, insn in enumerate(world.insns)
-            if insn is not None and insn.opcode == 0x85 and insn.src == 0 and insn.imm in _CALLBACK_HELPERS
-        )
+        self.callbacks = frozenset(slot for slot, insn in enumerate(world.insns) if _calls_back(insn))
         self.may_goto = flow.forced_points
         self.iterators = _next_calls(world)
         self.rounds = self.may_goto | self.iterators

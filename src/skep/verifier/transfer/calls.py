@@ -50,7 +50,7 @@ def helper(insn: Instruction, slot: int, world: World) -> Branch:
         callback = _callback_of(signature, state)
         _note(signature, slot, state, spec, callback, world)
         if enter is not None and callback is not None and _may_iterate(number, state):
-            forks.append(_entered(state, slot, callback, enter, world))
+            forks.append(entered(state, slot, callback, enter, world))
         if number == later.TIMER_SET_CALLBACK:
             forks.append(later.entered(state, regs[2], regs[1], world, sleepable=False))
         act = locks.HELPERS.get(number)
@@ -296,7 +296,7 @@ def _may_iterate(number: int, state: MachineState) -> bool:
     return False
 
 
-def _entered(state: MachineState, slot: int, start: int, enter: Enter, world: World) -> Fork:
+def entered(state: MachineState, slot: int, start: int, enter: Enter, world: World) -> Fork:
     """A copy of the state inside the callback's frame."""
     twin = state.copy()
     frame = Frame(len(twin.frames), start, slot)
