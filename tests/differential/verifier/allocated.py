@@ -70,7 +70,7 @@ def linked(name: str) -> LinkedProgram:
 
 def ask_here(name: str) -> Answer:
     """What this kernel says; maps are made and given back."""
-    program = link(_spec(), name, _engine().target())
+    program = link(_spec(), name, _engine().target)
     with ExitStack() as stack:
         maps = {}
         try:

@@ -11,15 +11,11 @@ from skep.verifier.prove.access import valid_map_value
 from skep.verifier.prove.compatibility import check_used_maps
 from skep.verifier.requirements.kinds import Requirement, Rule, Supported, ValidMapValue, Violation
 from skep.verifier.state.catcher import exception_callback
-from skep.verifier.state.fields import LATER, LOCKS, POINTERS, Special
 from skep.verifier.state.functions import Passed
 from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.values import Kind, Pointer, constant, unknown
 from skep.verifier.state.world import World
 from skep.verifier.transfer import dynptrs, objects
-
-# Special fields whose functions this verifier does not know yet.
-_FOREIGN_FIELDS = frozenset(Special) - POINTERS - LOCKS - LATER
 
 
 def entry_state(world: World) -> MachineState:
@@ -147,10 +143,6 @@ def check_maps(world: World) -> Violation | None:
             if target.name == "vm":
                 reason += '; load it with engine="kernel"'
             return Violation(Rule.PROGRAM, None, reason, None, {"reason": reason}, 0)
-        for held in (spec, spec.inner):
-            field = world.map_record(held).find(*_FOREIGN_FIELDS) if held is not None else None
-            if field is not None:
-                return _unsupported(f"map '{spec.name}' with a {field.kind.kernel_name} in its value")
         if spec.type in _FOREIGN_MAPS:
             return _unsupported(f"map '{spec.name}': maps of type {spec.type.name}")
     return _check_arenas(world) or check_used_maps(world)

@@ -127,6 +127,10 @@ def _new(need: KfuncArguments, proto: KfuncProto, state: MachineState, world: Wo
         return _not_allocatable(need, "local type ID argument must be in range [0, U32_MAX]", "no type has that number")
     if btf is None:
         return _not_allocatable(need, "bpf_obj_new/bpf_percpu_obj_new requires prog BTF", "the program has no types")
+    problem = world.types_refused
+    if problem:  # without types, nothing can be allocated: they cannot be loaded
+        reason = f"the kernel does not take the program's types ({problem})"
+        return _not_allocatable(need, "bpf_obj_new/bpf_percpu_obj_new requires prog BTF", reason)
     found = btf[id] if id < len(btf) else None
     if not isinstance(found, t.Struct):
         said = "bpf_obj_new/bpf_percpu_obj_new type ID argument must be of a struct"

@@ -117,8 +117,8 @@ def _held(
     held = field.btf[field.type].name
     if not same_type(found.btf, found.type, field.btf, field.type):
         said = (
-            f"operation on {field.kind.kernel_name} expects arg#1 {name} at offset={field.node_offset} in struct {held},"
-            f" but arg is at offset={at} in struct {found.name}"
+            f"operation on {field.kind.kernel_name} expects arg#1 {name} at offset={field.node_offset} in"
+            f" struct {held}, but arg is at offset={at} in struct {found.name}"
         )
         reason = f"it holds struct {held}, and this is a struct {found.name}"
         return Violation(Rule.GRAPH_NODE, need, said, reg, {**values, "reason": reason})

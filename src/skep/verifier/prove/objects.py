@@ -56,6 +56,8 @@ def _access(
         said = f"R{reg} is ptr_{name} access {kind} memory: off={offset}"
         return Violation(Rule.OBJECT_REGION, need, said, reg, {**values, "region": kind})
     if found.trust & Trust.ALLOC:
+        if writes and found.trust & Trust.UNTRUSTED:
+            return Violation(Rule.OBJECT_READ_ONLY, need, "only read is supported", reg, values)
         violation = _allocated(need, reg, pointer, offset, size, world, values)
         if violation is not None:
             return violation

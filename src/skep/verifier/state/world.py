@@ -148,6 +148,7 @@ class World:
         "_records",
         "_resizers",
         "_sleepers",
+        "_types_refused",
         "arenas",
         "async_callbacks",
         "context",
@@ -187,6 +188,7 @@ class World:
         self.exception_callback: int | None = catcher if isinstance(catcher, int) else None  # its first slot
         self._kfuncs: dict[str, KfuncProto | str] = {}
         self._members: dict[tuple[int, int, int, int], Found | str] = {}
+        self._types_refused: str | None = None
         self._records: dict[tuple[int, int], Record] = {}
         self._id = 0
 
@@ -244,6 +246,17 @@ class World:
         if key not in self._records:
             self._records[key] = object_record(found.btf, found.type, self._kernel_types())
         return self._records[key]
+
+    @property
+    def types_refused(self) -> str:
+        """Why the kernel does not take the program's types, for their special fields; "" if it does (kernel:
+        btf_parse_struct_metas)."""
+        if self._types_refused is None:
+            btf = self.linked.btf
+            structs = (id for id, found in enumerate(btf or ()) if isinstance(found, Struct))
+            problems = (self.object_record(Object(btf, id)).problem for id in structs) if btf is not None else ()
+            self._types_refused = next((problem for problem in problems if problem), "")
+        return self._types_refused
 
     def _kernel_types(self) -> tuple[Btf, ...]:
         target = self.linked.target

@@ -53,38 +53,38 @@ extern __u32 bpf_cpumask_first(const struct cpumask *mask) __ksym;
 extern bool bpf_cpumask_test_cpu(__u32 cpu, const struct cpumask *mask) __ksym;
 extern void bpf_cpumask_set_cpu(__u32 cpu, struct bpf_cpumask *mask) __ksym;
 
-struct plain { __u64 a; __u32 b; __u8 c[4]; void *p; };
-struct with_pointer { __u64 a; struct plain *next; char *text; };
+struct my_plain { __u64 a; __u32 b; __u8 c[4]; void *p; };
+struct with_pointer { __u64 a; struct my_plain *next; char *text; };
 struct locked { struct bpf_spin_lock lock; __u64 data; };
-struct node { __u64 key; struct bpf_list_node link; __u64 data; };
-struct tree_node { __u64 key; struct bpf_rb_node link; __u64 data; };
-struct first_node { struct bpf_rb_node link; __u64 data; };
-struct counted { __u64 key; struct bpf_list_node link; struct bpf_refcount refs; struct bpf_rb_node tree; };
-struct refonly { __u64 key; struct bpf_refcount refs; };
-struct with_list { struct bpf_spin_lock lock; struct bpf_list_head head __contains(node, link); __u64 data; };
+struct my_item { __u64 key; struct bpf_list_node link; __u64 data; };
+struct my_tree_item { __u64 key; struct bpf_rb_node link; __u64 data; };
+struct my_first { struct bpf_rb_node link; __u64 data; };
+struct my_counted { __u64 key; struct bpf_list_node link; struct bpf_refcount refs; struct bpf_rb_node tree; };
+struct my_refonly { __u64 key; struct bpf_refcount refs; };
+struct with_list { struct bpf_spin_lock lock; struct bpf_list_head head __contains(my_item, link); __u64 data; };
 struct other_node { __u64 key; struct bpf_list_node link; };
-struct holder { __u64 a; struct plain __kptr *mine; struct task_struct __kptr *task; };
-struct percpu_part { __u64 count; __u32 more[4]; };
+struct my_holder { __u64 a; struct my_plain __kptr *mine; struct task_struct __kptr *task; };
+struct my_part { __u64 count; __u32 more[4]; };
 struct deep { struct { struct bpf_spin_lock lock; __u64 x; } in; __u64 y; };
 
 struct value {
-	struct plain __kptr *mine;
+	struct my_plain __kptr *mine;
 	struct task_struct __kptr *task;
 	struct task_struct __kptr_untrusted *loose;
-	struct percpu_part __percpu_kptr *parts;
-	struct node __kptr *node;
-	struct counted __kptr *counted;
-	struct holder __kptr *holder;
+	struct my_part __percpu_kptr *parts;
+	struct my_item __kptr *node;
+	struct my_counted __kptr *counted;
+	struct my_holder __kptr *holder;
 	struct cgroup __kptr *cgroup;
-	struct refonly __kptr *refonly;
+	struct my_refonly __kptr *refonly;
 	__u64 data;
 };
 
 struct list_value {
 	struct bpf_spin_lock lock;
 	__u32 pad;
-	struct bpf_list_head head __contains(node, link);
-	struct bpf_rb_root tree __contains(tree_node, link);
+	struct bpf_list_head head __contains(my_item, link);
+	struct bpf_rb_root tree __contains(my_tree_item, link);
 	__u64 data;
 };
 
@@ -92,13 +92,13 @@ struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 4); __type(key, _
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 4); __type(key, __u32); __type(value, struct list_value); } lists SEC(".maps");
 
 private(A) struct bpf_spin_lock lock;
-private(A) struct bpf_list_head head __contains(node, link);
-private(A) struct bpf_rb_root tree __contains(tree_node, link);
-private(A) struct bpf_rb_root firsts __contains(first_node, link);
-private(A) struct bpf_list_head counted_list __contains(counted, link);
-private(A) struct bpf_rb_root counted_tree __contains(counted, tree);
+private(A) struct bpf_list_head head __contains(my_item, link);
+private(A) struct bpf_rb_root tree __contains(my_tree_item, link);
+private(A) struct bpf_rb_root firsts __contains(my_first, link);
+private(A) struct bpf_list_head counted_list __contains(my_counted, link);
+private(A) struct bpf_rb_root counted_tree __contains(my_counted, tree);
 private(B) struct bpf_spin_lock other_lock;
-private(B) struct bpf_list_head other_head __contains(node, link);
+private(B) struct bpf_list_head other_head __contains(my_item, link);
 
 static struct value *value(void)
 {
@@ -114,22 +114,22 @@ static struct list_value *list_value(__u32 key)
 
 static bool less(struct bpf_rb_node *a, const struct bpf_rb_node *b)
 {
-	return container_of(a, struct tree_node, link)->key < container_of(b, struct tree_node, link)->key;
+	return container_of(a, struct my_tree_item, link)->key < container_of(b, struct my_tree_item, link)->key;
 }
 
 static bool less_counted(struct bpf_rb_node *a, const struct bpf_rb_node *b)
 {
-	return container_of(a, struct counted, tree)->key < container_of(b, struct counted, tree)->key;
+	return container_of(a, struct my_counted, tree)->key < container_of(b, struct my_counted, tree)->key;
 }
 
 static bool less_first(struct bpf_rb_node *a, const struct bpf_rb_node *b)
 {
-	return container_of(a, struct first_node, link)->data < container_of(b, struct first_node, link)->data;
+	return container_of(a, struct my_first, link)->data < container_of(b, struct my_first, link)->data;
 }
 
 static bool less_writes(struct bpf_rb_node *a, const struct bpf_rb_node *b)
 {
-	container_of(a, struct tree_node, link)->data = 3;
+	container_of(a, struct my_tree_item, link)->data = 3;
 	return false;
 }
 
@@ -155,20 +155,20 @@ static bool less_left(struct bpf_rb_node *a, const struct bpf_rb_node *b)
 #define SLEEPABLE(name) SEC("syscall") int name(void *ctx)
 
 // Allocation
-PROGRAM(new_and_drop) { struct plain *p = NEW(struct plain); if (!p) return 0; p->a = 1; p->b = p->a; p->c[2] = 7; DROP(p); return 0; }
-PROGRAM(new_leaks) { struct plain *p = NEW(struct plain); return 0; }
-PROGRAM(new_unchecked) { struct plain *p = NEW(struct plain); DROP(p); return 0; }
-PROGRAM(new_used_unchecked) { struct plain *p = NEW(struct plain); p->a = 1; DROP(p); return 0; }
-PROGRAM(new_double_drop) { struct plain *p = NEW(struct plain); if (!p) return 0; DROP(p); DROP(p); return 0; }
-PROGRAM(new_use_after_drop) { struct plain *p = NEW(struct plain); if (!p) return 0; DROP(p); return p->a; }
-PROGRAM(new_beyond) { struct plain *p = NEW(struct plain); if (!p) return 0; *(volatile __u64 *)((void *)p + 32) = 1; DROP(p); return 0; }
-PROGRAM(new_across_members) { struct plain *p = NEW(struct plain); if (!p) return 0; *(volatile __u64 *)((void *)p + 8) = 1; DROP(p); return 0; }
-PROGRAM(new_drop_inside) { struct plain *p = NEW(struct plain); if (!p) return 0; DROP((void *)p + 8); return 0; }
-PROGRAM(new_variable) { struct plain *p = NEW(struct plain); if (!p) return 0; p->c[ctx->len & 3] = 1; DROP(p); return 0; }
-PROGRAM(new_pointer_member) { struct with_pointer *p = NEW(struct with_pointer); if (!p) return 0; struct plain *n = p->next; p->next = 0; DROP(p); return n != 0; }
-PROGRAM(new_pointer_followed) { struct with_pointer *p = NEW(struct with_pointer); if (!p) return 0; struct plain *n = p->next; int r = n ? n->b : 0; DROP(p); return r; }
+PROGRAM(new_and_drop) { struct my_plain *p = NEW(struct my_plain); if (!p) return 0; p->a = 1; p->b = p->a; p->c[2] = 7; DROP(p); return 0; }
+PROGRAM(new_leaks) { struct my_plain *p = NEW(struct my_plain); return 0; }
+PROGRAM(new_unchecked) { struct my_plain *p = NEW(struct my_plain); DROP(p); return 0; }
+PROGRAM(new_used_unchecked) { struct my_plain *p = NEW(struct my_plain); p->a = 1; DROP(p); return 0; }
+PROGRAM(new_double_drop) { struct my_plain *p = NEW(struct my_plain); if (!p) return 0; DROP(p); DROP(p); return 0; }
+PROGRAM(new_use_after_drop) { struct my_plain *p = NEW(struct my_plain); if (!p) return 0; DROP(p); return p->a; }
+PROGRAM(new_beyond) { struct my_plain *p = NEW(struct my_plain); if (!p) return 0; *(volatile __u64 *)((void *)p + 32) = 1; DROP(p); return 0; }
+PROGRAM(new_across_members) { struct my_plain *p = NEW(struct my_plain); if (!p) return 0; *(volatile __u64 *)((void *)p + 8) = 1; DROP(p); return 0; }
+PROGRAM(new_drop_inside) { struct my_plain *p = NEW(struct my_plain); if (!p) return 0; DROP((void *)p + 8); return 0; }
+PROGRAM(new_variable) { struct my_plain *p = NEW(struct my_plain); if (!p) return 0; p->c[ctx->len & 3] = 1; DROP(p); return 0; }
+PROGRAM(new_pointer_member) { struct with_pointer *p = NEW(struct with_pointer); if (!p) return 0; struct my_plain *n = p->next; p->next = 0; DROP(p); return n != 0; }
+PROGRAM(new_pointer_followed) { struct with_pointer *p = NEW(struct with_pointer); if (!p) return 0; struct my_plain *n = p->next; int r = n ? n->b : 0; DROP(p); return r; }
 PROGRAM(new_text_followed) { struct with_pointer *p = NEW(struct with_pointer); if (!p) return 0; char *n = p->text; int r = n ? *n : 0; DROP(p); return r; }
-PROGRAM(new_atomic) { struct plain *p = NEW(struct plain); if (!p) return 0; __sync_fetch_and_add(&p->a, 1); DROP(p); return 0; }
+PROGRAM(new_atomic) { struct my_plain *p = NEW(struct my_plain); if (!p) return 0; __sync_fetch_and_add(&p->a, 1); DROP(p); return 0; }
 PROGRAM(new_lock) { struct locked *p = NEW(struct locked); if (!p) return 0; bpf_spin_lock(&p->lock); p->data++; bpf_spin_unlock(&p->lock); DROP(p); return 0; }
 PROGRAM(new_lock_dropped) { struct locked *p = NEW(struct locked); if (!p) return 0; bpf_spin_lock(&p->lock); DROP(p); return 0; }
 PROGRAM(new_lock_other) { struct locked *p = NEW(struct locked); if (!p) return 0; struct locked *q = NEW(struct locked); if (!q) { DROP(p); return 0; } bpf_spin_lock(&p->lock); bpf_spin_unlock(&q->lock); DROP(p); DROP(q); return 0; }
@@ -176,13 +176,13 @@ PROGRAM(new_lock_written) { struct locked *p = NEW(struct locked); if (!p) retur
 PROGRAM(new_lock_read) { struct locked *p = NEW(struct locked); if (!p) return 0; int r = *(volatile __u32 *)&p->lock; DROP(p); return r; }
 PROGRAM(new_deep_lock) { struct deep *p = NEW(struct deep); if (!p) return 0; *(volatile __u32 *)&p->in.lock = 0; DROP(p); return 0; }
 PROGRAM(new_deep_locked) { struct deep *p = NEW(struct deep); if (!p) return 0; bpf_spin_lock(&p->in.lock); bpf_spin_unlock(&p->in.lock); DROP(p); return 0; }
-PROGRAM(new_spilled) { struct plain *p = NEW(struct plain); volatile __u64 keep = 0; struct plain *q = p; if (!q) return 0; bpf_get_prandom_u32(); p->a = keep; DROP(p); return 0; }
-PROGRAM(new_in_branches) { struct plain *p = ctx->len & 1 ? NEW(struct plain) : 0; if (p) DROP(p); return 0; }
-PROGRAM(new_to_helper) { struct plain *p = NEW(struct plain); if (!p) return 0; bpf_probe_read_kernel(p, 8, ctx); DROP(p); return 0; }
-PROGRAM(new_read_by_helper) { struct plain *p = NEW(struct plain); if (!p) return 0; bpf_trace_printk((void *)p, 8); DROP(p); return 0; }
-PROGRAM(new_in_rcu) { bpf_rcu_read_lock(); struct plain *p = NEW(struct plain); bpf_rcu_read_unlock(); if (!p) return 0; p->a = 1; DROP(p); return 0; }
-PROGRAM(new_thrown) { struct plain *p = NEW(struct plain); if (!p) return 0; bpf_throw(0); DROP(p); return 0; }
-PROGRAM(new_released_as_task) { struct plain *p = NEW(struct plain); if (!p) return 0; bpf_task_release((void *)p); return 0; }
+PROGRAM(new_spilled) { struct my_plain *p = NEW(struct my_plain); volatile __u64 keep = 0; struct my_plain *q = p; if (!q) return 0; bpf_get_prandom_u32(); p->a = keep; DROP(p); return 0; }
+PROGRAM(new_in_branches) { struct my_plain *p = ctx->len & 1 ? NEW(struct my_plain) : 0; if (p) DROP(p); return 0; }
+PROGRAM(new_to_helper) { struct my_plain *p = NEW(struct my_plain); if (!p) return 0; bpf_probe_read_kernel(p, 8, ctx); DROP(p); return 0; }
+PROGRAM(new_read_by_helper) { struct my_plain *p = NEW(struct my_plain); if (!p) return 0; bpf_trace_printk((void *)p, 8); DROP(p); return 0; }
+PROGRAM(new_in_rcu) { bpf_rcu_read_lock(); struct my_plain *p = NEW(struct my_plain); bpf_rcu_read_unlock(); if (!p) return 0; p->a = 1; DROP(p); return 0; }
+PROGRAM(new_thrown) { struct my_plain *p = NEW(struct my_plain); if (!p) return 0; bpf_throw(0); DROP(p); return 0; }
+PROGRAM(new_released_as_task) { struct my_plain *p = NEW(struct my_plain); if (!p) return 0; bpf_task_release((void *)p); return 0; }
 PROGRAM(task_dropped) { struct task_struct *t = bpf_task_from_pid(1); if (!t) return 0; DROP(t); return 0; }
 PROGRAM(drop_null) { DROP((void *)0); return 0; }
 PROGRAM(drop_number) { DROP((void *)5); return 0; }
@@ -192,61 +192,61 @@ PROGRAM(new_no_type) { void *p = bpf_obj_new_impl(1, 0); if (p) DROP(p); return 
 PROGRAM(new_huge_type) { void *p = bpf_obj_new_impl(1ull << 32, 0); if (p) DROP(p); return 0; }
 PROGRAM(new_beyond_types) { void *p = bpf_obj_new_impl(100000, 0); if (p) DROP(p); return 0; }
 // Per CPU
-PROGRAM(percpu_new) { struct percpu_part *p = NEW_PERCPU(struct percpu_part); if (!p) return 0; bpf_percpu_obj_drop_impl(p, 0); return 0; }
-PROGRAM(percpu_read) { struct percpu_part *p = NEW_PERCPU(struct percpu_part); if (!p) return 0; int r = p->count; bpf_percpu_obj_drop_impl(p, 0); return r; }
-PROGRAM(percpu_plain_drop) { struct percpu_part *p = NEW_PERCPU(struct percpu_part); if (!p) return 0; DROP(p); return 0; }
-PROGRAM(plain_percpu_drop) { struct plain *p = NEW(struct plain); if (!p) return 0; bpf_percpu_obj_drop_impl(p, 0); return 0; }
+PROGRAM(percpu_new) { struct my_part *p = NEW_PERCPU(struct my_part); if (!p) return 0; bpf_percpu_obj_drop_impl(p, 0); return 0; }
+PROGRAM(percpu_read) { struct my_part *p = NEW_PERCPU(struct my_part); if (!p) return 0; int r = p->count; bpf_percpu_obj_drop_impl(p, 0); return r; }
+PROGRAM(percpu_plain_drop) { struct my_part *p = NEW_PERCPU(struct my_part); if (!p) return 0; DROP(p); return 0; }
+PROGRAM(plain_percpu_drop) { struct my_plain *p = NEW(struct my_plain); if (!p) return 0; bpf_percpu_obj_drop_impl(p, 0); return 0; }
 PROGRAM(percpu_pointers) { struct with_pointer *p = NEW_PERCPU(struct with_pointer); if (!p) return 0; bpf_percpu_obj_drop_impl(p, 0); return 0; }
 PROGRAM(percpu_locked) { struct locked *p = NEW_PERCPU(struct locked); if (!p) return 0; bpf_percpu_obj_drop_impl(p, 0); return 0; }
-PROGRAM(percpu_this_unstored) { struct percpu_part *p = NEW_PERCPU(struct percpu_part); if (!p) return 0; struct percpu_part *q = bpf_this_cpu_ptr(p); q->count = 1; bpf_percpu_obj_drop_impl(p, 0); return 0; }
-PROGRAM(percpu_stored) { struct value *v = value(); struct percpu_part *p, *q, *old; if (!v) return 0; p = NEW_PERCPU(struct percpu_part); if (!p) return 0; old = bpf_kptr_xchg(&v->parts, p); if (old) bpf_percpu_obj_drop_impl(old, 0); q = bpf_this_cpu_ptr(p); q->count++; return q->more[1]; }
-PROGRAM(percpu_loaded) { struct value *v = value(); struct percpu_part *p, *q; if (!v) return 0; p = v->parts; if (!p) return 0; q = bpf_per_cpu_ptr(p, 0); if (!q) return 0; q->count = 3; return q->more[2]; }
-PROGRAM(percpu_loaded_unchecked) { struct value *v = value(); struct percpu_part *p, *q; if (!v) return 0; p = v->parts; q = bpf_this_cpu_ptr(p); return q->count; }
-PROGRAM(percpu_wrong) { struct value *v = value(); if (!v) return 0; struct plain *p = NEW(struct plain); if (!p) return 0; p = bpf_kptr_xchg(&v->parts, p); if (p) bpf_percpu_obj_drop_impl(p, 0); return 0; }
-SLEEPABLE(percpu_sleepable) { struct value *v = value(); struct percpu_part *p, *q; if (!v) return 0; p = v->parts; if (!p) return 0; q = bpf_this_cpu_ptr(p); return q->count; }
-SLEEPABLE(percpu_rcu) { struct value *v = value(); struct percpu_part *p, *q; int r = 0; if (!v) return 0; bpf_rcu_read_lock(); p = v->parts; if (p) { q = bpf_this_cpu_ptr(p); q->count = 1; r = q->count; } bpf_rcu_read_unlock(); return r; }
-SLEEPABLE(percpu_after_rcu) { struct value *v = value(); struct percpu_part *p, *q = 0; if (!v) return 0; bpf_rcu_read_lock(); p = v->parts; if (!p) { bpf_rcu_read_unlock(); return 0; } q = bpf_this_cpu_ptr(p); bpf_rcu_read_unlock(); return q->count; }
-SLEEPABLE(percpu_stored_sleepable) { struct value *v = value(); struct percpu_part *p, *q, *old; if (!v) return 0; p = NEW_PERCPU(struct percpu_part); if (!p) return 0; old = bpf_kptr_xchg(&v->parts, p); if (old) bpf_percpu_obj_drop_impl(old, 0); q = bpf_this_cpu_ptr(p); return q->count; }
+PROGRAM(percpu_this_unstored) { struct my_part *p = NEW_PERCPU(struct my_part); if (!p) return 0; struct my_part *q = bpf_this_cpu_ptr(p); q->count = 1; bpf_percpu_obj_drop_impl(p, 0); return 0; }
+PROGRAM(percpu_stored) { struct value *v = value(); struct my_part *p, *q, *old; if (!v) return 0; p = NEW_PERCPU(struct my_part); if (!p) return 0; old = bpf_kptr_xchg(&v->parts, p); if (old) bpf_percpu_obj_drop_impl(old, 0); q = bpf_this_cpu_ptr(p); q->count++; return q->more[1]; }
+PROGRAM(percpu_loaded) { struct value *v = value(); struct my_part *p, *q; if (!v) return 0; p = v->parts; if (!p) return 0; q = bpf_per_cpu_ptr(p, 0); if (!q) return 0; q->count = 3; return q->more[2]; }
+PROGRAM(percpu_loaded_unchecked) { struct value *v = value(); struct my_part *p, *q; if (!v) return 0; p = v->parts; q = bpf_this_cpu_ptr(p); return q->count; }
+PROGRAM(percpu_wrong) { struct value *v = value(); if (!v) return 0; struct my_plain *p = NEW(struct my_plain); if (!p) return 0; p = bpf_kptr_xchg(&v->parts, p); if (p) bpf_percpu_obj_drop_impl(p, 0); return 0; }
+SLEEPABLE(percpu_sleepable) { struct value *v = value(); struct my_part *p, *q; if (!v) return 0; p = v->parts; if (!p) return 0; q = bpf_this_cpu_ptr(p); return q->count; }
+SLEEPABLE(percpu_rcu) { struct value *v = value(); struct my_part *p, *q; int r = 0; if (!v) return 0; bpf_rcu_read_lock(); p = v->parts; if (p) { q = bpf_this_cpu_ptr(p); q->count = 1; r = q->count; } bpf_rcu_read_unlock(); return r; }
+SLEEPABLE(percpu_after_rcu) { struct value *v = value(); struct my_part *p, *q = 0; if (!v) return 0; bpf_rcu_read_lock(); p = v->parts; if (!p) { bpf_rcu_read_unlock(); return 0; } q = bpf_this_cpu_ptr(p); bpf_rcu_read_unlock(); return q->count; }
+SLEEPABLE(percpu_stored_sleepable) { struct value *v = value(); struct my_part *p, *q, *old; if (!v) return 0; p = NEW_PERCPU(struct my_part); if (!p) return 0; old = bpf_kptr_xchg(&v->parts, p); if (old) bpf_percpu_obj_drop_impl(old, 0); q = bpf_this_cpu_ptr(p); return q->count; }
 // Exchanges
-PROGRAM(xchg_mine) { struct value *v = value(); struct plain *p; if (!v) return 0; p = NEW(struct plain); if (!p) return 0; p = bpf_kptr_xchg(&v->mine, p); if (p) DROP(p); return 0; }
-PROGRAM(xchg_leaks) { struct value *v = value(); struct plain *p; if (!v) return 0; p = NEW(struct plain); if (!p) return 0; bpf_kptr_xchg(&v->mine, p); return 0; }
-PROGRAM(xchg_null) { struct value *v = value(); struct plain *p; if (!v) return 0; p = bpf_kptr_xchg(&v->mine, 0); if (p) DROP(p); return 0; }
-PROGRAM(xchg_used_after) { struct value *v = value(); struct plain *p, *old; if (!v) return 0; p = NEW(struct plain); if (!p) return 0; old = bpf_kptr_xchg(&v->mine, p); if (old) DROP(old); return p->a; }
-PROGRAM(xchg_inside) { struct value *v = value(); struct plain *p; if (!v) return 0; p = NEW(struct plain); if (!p) return 0; p = bpf_kptr_xchg(&v->mine, (void *)p + 8); if (p) DROP(p); return 0; }
+PROGRAM(xchg_mine) { struct value *v = value(); struct my_plain *p; if (!v) return 0; p = NEW(struct my_plain); if (!p) return 0; p = bpf_kptr_xchg(&v->mine, p); if (p) DROP(p); return 0; }
+PROGRAM(xchg_leaks) { struct value *v = value(); struct my_plain *p; if (!v) return 0; p = NEW(struct my_plain); if (!p) return 0; bpf_kptr_xchg(&v->mine, p); return 0; }
+PROGRAM(xchg_null) { struct value *v = value(); struct my_plain *p; if (!v) return 0; p = bpf_kptr_xchg(&v->mine, 0); if (p) DROP(p); return 0; }
+PROGRAM(xchg_used_after) { struct value *v = value(); struct my_plain *p, *old; if (!v) return 0; p = NEW(struct my_plain); if (!p) return 0; old = bpf_kptr_xchg(&v->mine, p); if (old) DROP(old); return p->a; }
+PROGRAM(xchg_inside) { struct value *v = value(); struct my_plain *p; if (!v) return 0; p = NEW(struct my_plain); if (!p) return 0; p = bpf_kptr_xchg(&v->mine, (void *)p + 8); if (p) DROP(p); return 0; }
 PROGRAM(xchg_other_type) { struct value *v = value(); void *p; if (!v) return 0; p = NEW(struct locked); if (!p) return 0; p = bpf_kptr_xchg(&v->mine, p); if (p) DROP(p); return 0; }
 PROGRAM(xchg_wrong_field) { struct value *v = value(); void *p; if (!v) return 0; p = bpf_kptr_xchg(&v->data, 0); if (p) DROP(p); return 0; }
 PROGRAM(xchg_loose) { struct value *v = value(); void *p; if (!v) return 0; p = bpf_kptr_xchg(&v->loose, 0); if (p) bpf_task_release(p); return 0; }
 PROGRAM(xchg_variable) { struct value *v = value(); void *p; if (!v) return 0; p = bpf_kptr_xchg((void *)v + (ctx->len & 8), 0); if (p) DROP(p); return 0; }
-PROGRAM(xchg_nullable) { struct value *v = value(); void *p; if (!v) return 0; p = bpf_kptr_xchg(&v->mine, NEW(struct plain)); if (p) DROP(p); return 0; }
+PROGRAM(xchg_nullable) { struct value *v = value(); void *p; if (!v) return 0; p = bpf_kptr_xchg(&v->mine, NEW(struct my_plain)); if (p) DROP(p); return 0; }
 PROGRAM(xchg_task) { struct value *v = value(); struct task_struct *t; if (!v) return 0; t = bpf_task_from_pid(1); if (!t) return 0; t = bpf_kptr_xchg(&v->task, t); if (t) bpf_task_release(t); return 0; }
 PROGRAM(xchg_task_borrowed) { struct value *v = value(); struct task_struct *t; if (!v) return 0; t = bpf_kptr_xchg(&v->task, bpf_get_current_task_btf()); if (t) bpf_task_release(t); return 0; }
 PROGRAM(xchg_task_as_cgroup) { struct value *v = value(); struct task_struct *t; if (!v) return 0; t = bpf_task_from_pid(1); if (!t) return 0; t = bpf_kptr_xchg(&v->cgroup, t); if (t) bpf_task_release(t); return 0; }
 PROGRAM(xchg_task_unchecked_release) { struct value *v = value(); if (!v) return 0; bpf_task_release(bpf_kptr_xchg(&v->task, 0)); return 0; }
 PROGRAM(xchg_stack) { __u64 x = 0; void *p = bpf_kptr_xchg(&x, 0); if (p) DROP(p); return 0; }
 PROGRAM(xchg_unchecked_value) { void *p = bpf_kptr_xchg(&value()->mine, 0); if (p) DROP(p); return 0; }
-PROGRAM(xchg_in_object) { struct holder *h = NEW(struct holder); struct plain *p; if (!h) return 0; p = NEW(struct plain); if (!p) { DROP(h); return 0; } p = bpf_kptr_xchg(&h->mine, p); if (p) DROP(p); DROP(h); return 0; }
-PROGRAM(xchg_task_in_object) { struct holder *h = NEW(struct holder); struct task_struct *t; if (!h) return 0; t = bpf_kptr_xchg(&h->task, 0); if (t) bpf_task_release(t); DROP(h); return 0; }
-PROGRAM(object_field_read) { struct holder *h = NEW(struct holder); __u64 r; if (!h) return 0; r = *(volatile __u64 *)&h->mine; DROP(h); return r; }
-PROGRAM(object_field_written) { struct holder *h = NEW(struct holder); if (!h) return 0; *(volatile __u64 *)&h->mine = 0; DROP(h); return 0; }
-PROGRAM(xchg_in_object_wrong) { struct holder *h = NEW(struct holder); void *p; if (!h) return 0; p = bpf_kptr_xchg(&h->a, 0); if (p) DROP(p); DROP(h); return 0; }
-PROGRAM(xchg_in_loaded_holder) { struct value *v = value(); struct holder *h; void *p; if (!v) return 0; h = v->holder; if (!h) return 0; p = bpf_kptr_xchg(&h->mine, 0); if (p) DROP(p); return 0; }
-PROGRAM(xchg_holder) { struct value *v = value(); struct holder *h = NEW(struct holder); if (!h) return 0; if (!v) { DROP(h); return 0; } h = bpf_kptr_xchg(&v->holder, h); if (h) DROP(h); return 0; }
-PROGRAM(xchg_under_lock) { struct value *v = value(); struct plain *p; if (!v) return 0; bpf_spin_lock(&lock); p = bpf_kptr_xchg(&v->mine, 0); bpf_spin_unlock(&lock); if (p) DROP(p); return 0; }
-PROGRAM(xchg_refonly) { struct value *v = value(); struct refonly *p; if (!v) return 0; p = NEW(struct refonly); if (!p) return 0; p = bpf_kptr_xchg(&v->refonly, p); if (p) DROP(p); return 0; }
+PROGRAM(xchg_in_object) { struct my_holder *h = NEW(struct my_holder); struct my_plain *p; if (!h) return 0; p = NEW(struct my_plain); if (!p) { DROP(h); return 0; } p = bpf_kptr_xchg(&h->mine, p); if (p) DROP(p); DROP(h); return 0; }
+PROGRAM(xchg_task_in_object) { struct my_holder *h = NEW(struct my_holder); struct task_struct *t; if (!h) return 0; t = bpf_kptr_xchg(&h->task, 0); if (t) bpf_task_release(t); DROP(h); return 0; }
+PROGRAM(object_field_read) { struct my_holder *h = NEW(struct my_holder); __u64 r; if (!h) return 0; r = *(volatile __u64 *)&h->mine; DROP(h); return r; }
+PROGRAM(object_field_written) { struct my_holder *h = NEW(struct my_holder); if (!h) return 0; *(volatile __u64 *)&h->mine = 0; DROP(h); return 0; }
+PROGRAM(xchg_in_object_wrong) { struct my_holder *h = NEW(struct my_holder); void *p; if (!h) return 0; p = bpf_kptr_xchg(&h->a, 0); if (p) DROP(p); DROP(h); return 0; }
+PROGRAM(xchg_in_loaded_holder) { struct value *v = value(); struct my_holder *h; void *p; if (!v) return 0; h = v->holder; if (!h) return 0; p = bpf_kptr_xchg(&h->mine, 0); if (p) DROP(p); return 0; }
+PROGRAM(xchg_holder) { struct value *v = value(); struct my_holder *h = NEW(struct my_holder); if (!h) return 0; if (!v) { DROP(h); return 0; } h = bpf_kptr_xchg(&v->holder, h); if (h) DROP(h); return 0; }
+PROGRAM(xchg_under_lock) { struct value *v = value(); struct my_plain *p; if (!v) return 0; bpf_spin_lock(&lock); p = bpf_kptr_xchg(&v->mine, 0); bpf_spin_unlock(&lock); if (p) DROP(p); return 0; }
+PROGRAM(xchg_refonly) { struct value *v = value(); struct my_refonly *p; if (!v) return 0; p = NEW(struct my_refonly); if (!p) return 0; p = bpf_kptr_xchg(&v->refonly, p); if (p) DROP(p); return 0; }
 // Loads and stores of fields
-PROGRAM(load_mine) { struct value *v = value(); struct plain *p; if (!v) return 0; p = v->mine; return p ? p->b : 0; }
+PROGRAM(load_mine) { struct value *v = value(); struct my_plain *p; if (!v) return 0; p = v->mine; return p ? p->b : 0; }
 PROGRAM(load_mine_unchecked) { struct value *v = value(); if (!v) return 0; return v->mine->b; }
-PROGRAM(load_mine_written) { struct value *v = value(); struct plain *p; if (!v) return 0; p = v->mine; if (p) p->a = 1; return 0; }
-PROGRAM(load_mine_dropped) { struct value *v = value(); struct plain *p; if (!v) return 0; p = v->mine; if (p) DROP(p); return 0; }
-PROGRAM(load_node_written) { struct value *v = value(); struct node *p; if (!v) return 0; p = v->node; if (p) p->data = 1; return 0; }
-PROGRAM(load_counted) { struct value *v = value(); struct counted *p; if (!v) return 0; p = v->counted; if (!p) return 0; p = bpf_refcount_acquire_impl(p, 0); if (!p) return 0; DROP(p); return 0; }
-PROGRAM(load_counted_unchecked) { struct value *v = value(); struct counted *p; if (!v) return 0; p = v->counted; if (!p) return 0; p = bpf_refcount_acquire_impl(p, 0); DROP(p); return 0; }
-PROGRAM(load_refonly) { struct value *v = value(); struct refonly *p; if (!v) return 0; p = v->refonly; if (!p) return 0; p = bpf_refcount_acquire_impl(p, 0); DROP(p); return 0; }
-SLEEPABLE(load_sleepable) { struct value *v = value(); struct plain *p; if (!v) return 0; p = v->mine; return p ? p->b : 0; }
+PROGRAM(load_mine_written) { struct value *v = value(); struct my_plain *p; if (!v) return 0; p = v->mine; if (p) p->a = 1; return 0; }
+PROGRAM(load_mine_dropped) { struct value *v = value(); struct my_plain *p; if (!v) return 0; p = v->mine; if (p) DROP(p); return 0; }
+PROGRAM(load_node_written) { struct value *v = value(); struct my_item *p; if (!v) return 0; p = v->node; if (p) p->data = 1; return 0; }
+PROGRAM(load_counted) { struct value *v = value(); struct my_counted *p; if (!v) return 0; p = v->counted; if (!p) return 0; p = bpf_refcount_acquire_impl(p, 0); if (!p) return 0; DROP(p); return 0; }
+PROGRAM(load_counted_unchecked) { struct value *v = value(); struct my_counted *p; if (!v) return 0; p = v->counted; if (!p) return 0; p = bpf_refcount_acquire_impl(p, 0); DROP(p); return 0; }
+PROGRAM(load_refonly) { struct value *v = value(); struct my_refonly *p; if (!v) return 0; p = v->refonly; if (!p) return 0; p = bpf_refcount_acquire_impl(p, 0); DROP(p); return 0; }
+SLEEPABLE(load_sleepable) { struct value *v = value(); struct my_plain *p; if (!v) return 0; p = v->mine; return p ? p->b : 0; }
 SLEEPABLE(load_sleepable_unchecked) { struct value *v = value(); if (!v) return 0; return v->mine->b; }
-SLEEPABLE(load_rcu) { struct value *v = value(); struct plain *p; int r = 0; if (!v) return 0; bpf_rcu_read_lock(); p = v->mine; if (p) r = p->b; bpf_rcu_read_unlock(); return r; }
-SLEEPABLE(load_rcu_after) { struct value *v = value(); struct plain *p; if (!v) return 0; bpf_rcu_read_lock(); p = v->mine; bpf_rcu_read_unlock(); if (!p) return 0; return p->b; }
-SLEEPABLE(load_rcu_counted_after) { struct value *v = value(); struct counted *p; if (!v) return 0; bpf_rcu_read_lock(); p = v->counted; if (!p) { bpf_rcu_read_unlock(); return 0; } bpf_rcu_read_unlock(); return p->key; }
+SLEEPABLE(load_rcu) { struct value *v = value(); struct my_plain *p; int r = 0; if (!v) return 0; bpf_rcu_read_lock(); p = v->mine; if (p) r = p->b; bpf_rcu_read_unlock(); return r; }
+SLEEPABLE(load_rcu_after) { struct value *v = value(); struct my_plain *p; if (!v) return 0; bpf_rcu_read_lock(); p = v->mine; bpf_rcu_read_unlock(); if (!p) return 0; return p->b; }
+SLEEPABLE(load_rcu_counted_after) { struct value *v = value(); struct my_counted *p; if (!v) return 0; bpf_rcu_read_lock(); p = v->counted; if (!p) { bpf_rcu_read_unlock(); return 0; } bpf_rcu_read_unlock(); return p->key; }
 SLEEPABLE(load_rcu_task) { struct value *v = value(); struct task_struct *p; int r = 0; if (!v) return 0; bpf_rcu_read_lock(); p = v->task; if (p) { p = bpf_task_acquire(p); if (p) bpf_task_release(p); } bpf_rcu_read_unlock(); return r; }
 SLEEPABLE(load_task_no_rcu) { struct value *v = value(); struct task_struct *p; if (!v) return 0; p = v->task; if (p) { p = bpf_task_acquire(p); if (p) bpf_task_release(p); } return 0; }
 PROGRAM(load_task) { struct value *v = value(); struct task_struct *p; if (!v) return 0; p = v->task; if (!p) return 0; p = bpf_task_acquire(p); if (p) bpf_task_release(p); return 0; }
@@ -273,8 +273,8 @@ PROGRAM(helper_writes_all) { struct value *v = value(); if (!v) return 0; bpf_pr
 #define PUSH(list, n) bpf_list_push_front_impl(list, &(n)->link, 0, 0)
 #define PUSH_BACK(list, n) bpf_list_push_back_impl(list, &(n)->link, 0, 0)
 #define ADD(root, n, by) bpf_rbtree_add_impl(root, &(n)->link, by, 0, 0)
-#define NODE_OR_RETURN(n) struct node *n = NEW(struct node); if (!n) return 0
-#define TREE_NODE_OR_RETURN(n) struct tree_node *n = NEW(struct tree_node); if (!n) return 0
+#define NODE_OR_RETURN(n) struct my_item *n = NEW(struct my_item); if (!n) return 0
+#define TREE_NODE_OR_RETURN(n) struct my_tree_item *n = NEW(struct my_tree_item); if (!n) return 0
 PROGRAM(list_push) { NODE_OR_RETURN(n); bpf_spin_lock(&lock); PUSH(&head, n); bpf_spin_unlock(&lock); return 0; }
 PROGRAM(list_push_back_used) { NODE_OR_RETURN(n); bpf_spin_lock(&lock); PUSH_BACK(&head, n); n->data = n->key; bpf_spin_unlock(&lock); return 0; }
 PROGRAM(list_push_used_after) { NODE_OR_RETURN(n); bpf_spin_lock(&lock); PUSH(&head, n); bpf_spin_unlock(&lock); return n->data; }
@@ -291,18 +291,18 @@ PROGRAM(list_push_tree_node) { TREE_NODE_OR_RETURN(n); bpf_spin_lock(&lock); bpf
 PROGRAM(list_push_to_tree) { NODE_OR_RETURN(n); bpf_spin_lock(&lock); PUSH((void *)&tree, n); bpf_spin_unlock(&lock); return 0; }
 PROGRAM(list_push_to_lock) { NODE_OR_RETURN(n); bpf_spin_lock(&lock); PUSH((void *)&lock, n); bpf_spin_unlock(&lock); return 0; }
 PROGRAM(list_push_to_stack) { NODE_OR_RETURN(n); struct bpf_list_head h = {}; bpf_spin_lock(&lock); PUSH(&h, n); bpf_spin_unlock(&lock); return 0; }
-PROGRAM(list_pop) { struct bpf_list_node *l; bpf_spin_lock(&lock); l = bpf_list_pop_front(&head); bpf_spin_unlock(&lock); if (l) DROP(container_of(l, struct node, link)); return 0; }
-PROGRAM(list_pop_back_used) { struct bpf_list_node *l; struct node *n; int r; bpf_spin_lock(&lock); l = bpf_list_pop_back(&head); bpf_spin_unlock(&lock); if (!l) return 0; n = container_of(l, struct node, link); r = n->data; n->key = 1; DROP(n); return r; }
+PROGRAM(list_pop) { struct bpf_list_node *l; bpf_spin_lock(&lock); l = bpf_list_pop_front(&head); bpf_spin_unlock(&lock); if (l) DROP(container_of(l, struct my_item, link)); return 0; }
+PROGRAM(list_pop_back_used) { struct bpf_list_node *l; struct my_item *n; int r; bpf_spin_lock(&lock); l = bpf_list_pop_back(&head); bpf_spin_unlock(&lock); if (!l) return 0; n = container_of(l, struct my_item, link); r = n->data; n->key = 1; DROP(n); return r; }
 PROGRAM(list_pop_leaks) { bpf_spin_lock(&lock); bpf_list_pop_front(&head); bpf_spin_unlock(&lock); return 0; }
 PROGRAM(list_pop_drop_link) { struct bpf_list_node *l; bpf_spin_lock(&lock); l = bpf_list_pop_front(&head); bpf_spin_unlock(&lock); if (l) DROP(l); return 0; }
-PROGRAM(list_pop_unchecked) { struct bpf_list_node *l; bpf_spin_lock(&lock); l = bpf_list_pop_front(&head); bpf_spin_unlock(&lock); DROP(container_of(l, struct node, link)); return 0; }
+PROGRAM(list_pop_unchecked) { struct bpf_list_node *l; bpf_spin_lock(&lock); l = bpf_list_pop_front(&head); bpf_spin_unlock(&lock); DROP(container_of(l, struct my_item, link)); return 0; }
 PROGRAM(list_pop_push) { struct bpf_list_node *l; bpf_spin_lock(&lock); l = bpf_list_pop_front(&head); if (l) bpf_list_push_back_impl(&head, l, 0, 0); bpf_spin_unlock(&lock); return 0; }
-PROGRAM(list_drop_locked) { struct bpf_list_node *l; bpf_spin_lock(&lock); l = bpf_list_pop_front(&head); if (l) DROP(container_of(l, struct node, link)); bpf_spin_unlock(&lock); return 0; }
-PROGRAM(list_pop_moved) { struct bpf_list_node *l; bpf_spin_lock(&lock); l = bpf_list_pop_front((void *)&head + 1); bpf_spin_unlock(&lock); if (l) DROP(container_of(l, struct node, link)); return 0; }
-PROGRAM(list_front) { struct bpf_list_node *l; int r = 0; bpf_spin_lock(&lock); l = bpf_list_front(&head); if (l) r = container_of(l, struct node, link)->data; bpf_spin_unlock(&lock); return r; }
-PROGRAM(list_back_written) { struct bpf_list_node *l; bpf_spin_lock(&lock); l = bpf_list_back(&head); if (l) container_of(l, struct node, link)->data = 5; bpf_spin_unlock(&lock); return 0; }
-PROGRAM(list_front_after) { struct bpf_list_node *l; bpf_spin_lock(&lock); l = bpf_list_front(&head); bpf_spin_unlock(&lock); return l ? container_of(l, struct node, link)->data : 0; }
-PROGRAM(list_front_dropped) { struct bpf_list_node *l; bpf_spin_lock(&lock); l = bpf_list_front(&head); bpf_spin_unlock(&lock); if (l) DROP(container_of(l, struct node, link)); return 0; }
+PROGRAM(list_drop_locked) { struct bpf_list_node *l; bpf_spin_lock(&lock); l = bpf_list_pop_front(&head); if (l) DROP(container_of(l, struct my_item, link)); bpf_spin_unlock(&lock); return 0; }
+PROGRAM(list_pop_moved) { struct bpf_list_node *l; bpf_spin_lock(&lock); l = bpf_list_pop_front((void *)&head + 1); bpf_spin_unlock(&lock); if (l) DROP(container_of(l, struct my_item, link)); return 0; }
+PROGRAM(list_front) { struct bpf_list_node *l; int r = 0; bpf_spin_lock(&lock); l = bpf_list_front(&head); if (l) r = container_of(l, struct my_item, link)->data; bpf_spin_unlock(&lock); return r; }
+PROGRAM(list_back_written) { struct bpf_list_node *l; bpf_spin_lock(&lock); l = bpf_list_back(&head); if (l) container_of(l, struct my_item, link)->data = 5; bpf_spin_unlock(&lock); return 0; }
+PROGRAM(list_front_after) { struct bpf_list_node *l; bpf_spin_lock(&lock); l = bpf_list_front(&head); bpf_spin_unlock(&lock); return l ? container_of(l, struct my_item, link)->data : 0; }
+PROGRAM(list_front_dropped) { struct bpf_list_node *l; bpf_spin_lock(&lock); l = bpf_list_front(&head); bpf_spin_unlock(&lock); if (l) DROP(container_of(l, struct my_item, link)); return 0; }
 PROGRAM(list_front_pushed) { struct bpf_list_node *l; bpf_spin_lock(&lock); l = bpf_list_front(&head); if (l) bpf_list_push_front_impl(&head, l, 0, 0); bpf_spin_unlock(&lock); return 0; }
 PROGRAM(list_front_unlocked) { return bpf_list_front(&head) != 0; }
 PROGRAM(list_in_value) { struct list_value *v = list_value(0); NODE_OR_RETURN(n); if (!v) { DROP(n); return 0; } bpf_spin_lock(&v->lock); PUSH(&v->head, n); bpf_spin_unlock(&v->lock); return 0; }
@@ -310,14 +310,14 @@ PROGRAM(list_in_other_value) { struct list_value *v = list_value(0), *w = list_v
 PROGRAM(list_in_value_global_lock) { struct list_value *v = list_value(0); NODE_OR_RETURN(n); if (!v) { DROP(n); return 0; } bpf_spin_lock(&lock); PUSH(&v->head, n); bpf_spin_unlock(&lock); return 0; }
 PROGRAM(list_value_read) { struct list_value *v = list_value(0); if (!v) return 0; return *(volatile __u32 *)&v->head; }
 PROGRAM(list_value_data) { struct list_value *v = list_value(0); if (!v) return 0; return v->data; }
-PROGRAM(list_in_object) { struct with_list *w = NEW(struct with_list); if (!w) return 0; struct node *n = NEW(struct node); if (!n) { DROP(w); return 0; } bpf_spin_lock(&w->lock); PUSH(&w->head, n); bpf_spin_unlock(&w->lock); DROP(w); return 0; }
-PROGRAM(list_in_object_unlocked) { struct with_list *w = NEW(struct with_list); if (!w) return 0; struct bpf_list_node *l = bpf_list_pop_front(&w->head); if (l) DROP(container_of(l, struct node, link)); DROP(w); return 0; }
-PROGRAM(list_in_object_other) { struct with_list *w = NEW(struct with_list); if (!w) return 0; struct with_list *x = NEW(struct with_list); if (!x) { DROP(w); return 0; } bpf_spin_lock(&w->lock); struct bpf_list_node *l = bpf_list_pop_front(&x->head); bpf_spin_unlock(&w->lock); if (l) DROP(container_of(l, struct node, link)); DROP(w); DROP(x); return 0; }
+PROGRAM(list_in_object) { struct with_list *w = NEW(struct with_list); if (!w) return 0; struct my_item *n = NEW(struct my_item); if (!n) { DROP(w); return 0; } bpf_spin_lock(&w->lock); PUSH(&w->head, n); bpf_spin_unlock(&w->lock); DROP(w); return 0; }
+PROGRAM(list_in_object_unlocked) { struct with_list *w = NEW(struct with_list); if (!w) return 0; struct bpf_list_node *l = bpf_list_pop_front(&w->head); if (l) DROP(container_of(l, struct my_item, link)); DROP(w); return 0; }
+PROGRAM(list_in_object_other) { struct with_list *w = NEW(struct with_list); if (!w) return 0; struct with_list *x = NEW(struct with_list); if (!x) { DROP(w); return 0; } bpf_spin_lock(&w->lock); struct bpf_list_node *l = bpf_list_pop_front(&x->head); bpf_spin_unlock(&w->lock); if (l) DROP(container_of(l, struct my_item, link)); DROP(w); DROP(x); return 0; }
 PROGRAM(list_loop) { struct bpf_list_node *l; for (int i = 0; i < 4; i++) { NODE_OR_RETURN(n); bpf_spin_lock(&lock); PUSH(&head, n); bpf_spin_unlock(&lock); } return 0; }
 PROGRAM(list_calls_helper) { NODE_OR_RETURN(n); bpf_spin_lock(&lock); PUSH(&head, n); bpf_ktime_get_ns(); bpf_spin_unlock(&lock); return 0; }
 PROGRAM(list_field_written) { NODE_OR_RETURN(n); *(volatile __u64 *)&n->link = 0; DROP(n); return 0; }
 PROGRAM(list_exit_locked) { NODE_OR_RETURN(n); bpf_spin_lock(&lock); PUSH(&head, n); return 0; }
-PROGRAM(list_spilled) { struct node *keep[1]; NODE_OR_RETURN(n); *(struct node *volatile *)&keep[0] = n; bpf_spin_lock(&lock); PUSH(&head, n); n = *(struct node *volatile *)&keep[0]; n->data = 1; bpf_spin_unlock(&lock); n = *(struct node *volatile *)&keep[0]; return n->data; }
+PROGRAM(list_spilled) { struct my_item *keep[1]; NODE_OR_RETURN(n); *(struct my_item *volatile *)&keep[0] = n; bpf_spin_lock(&lock); PUSH(&head, n); n = *(struct my_item *volatile *)&keep[0]; n->data = 1; bpf_spin_unlock(&lock); n = *(struct my_item *volatile *)&keep[0]; return n->data; }
 // Trees
 PROGRAM(tree_add) { TREE_NODE_OR_RETURN(n); bpf_spin_lock(&lock); ADD(&tree, n, less); bpf_spin_unlock(&lock); return 0; }
 PROGRAM(tree_add_writes) { TREE_NODE_OR_RETURN(n); bpf_spin_lock(&lock); ADD(&tree, n, less_writes); bpf_spin_unlock(&lock); return 0; }
@@ -327,43 +327,43 @@ PROGRAM(tree_add_left) { TREE_NODE_OR_RETURN(n); bpf_spin_lock(&lock); ADD(&tree
 PROGRAM(tree_add_wrong_less) { TREE_NODE_OR_RETURN(n); bpf_spin_lock(&lock); ADD(&tree, n, less_first); bpf_spin_unlock(&lock); return 0; }
 PROGRAM(tree_add_unlocked) { TREE_NODE_OR_RETURN(n); ADD(&tree, n, less); return 0; }
 PROGRAM(tree_add_no_less) { TREE_NODE_OR_RETURN(n); bpf_spin_lock(&lock); ADD(&tree, n, (void *)0); bpf_spin_unlock(&lock); return 0; }
-PROGRAM(tree_add_first_member) { struct first_node *n = NEW(struct first_node); if (!n) return 0; bpf_spin_lock(&lock); ADD(&firsts, n, less_first); bpf_spin_unlock(&lock); return 0; }
-PROGRAM(tree_add_wrong_root) { struct first_node *n = NEW(struct first_node); if (!n) return 0; bpf_spin_lock(&lock); ADD(&tree, n, less); bpf_spin_unlock(&lock); return 0; }
+PROGRAM(tree_add_first_member) { struct my_first *n = NEW(struct my_first); if (!n) return 0; bpf_spin_lock(&lock); ADD(&firsts, n, less_first); bpf_spin_unlock(&lock); return 0; }
+PROGRAM(tree_add_wrong_root) { struct my_first *n = NEW(struct my_first); if (!n) return 0; bpf_spin_lock(&lock); ADD(&tree, n, less); bpf_spin_unlock(&lock); return 0; }
 PROGRAM(tree_add_used) { TREE_NODE_OR_RETURN(n); bpf_spin_lock(&lock); ADD(&tree, n, less); n->data = 4; bpf_spin_unlock(&lock); return 0; }
-PROGRAM(tree_add_removed) { TREE_NODE_OR_RETURN(n); struct bpf_rb_node *r; bpf_spin_lock(&lock); ADD(&tree, n, less); r = bpf_rbtree_remove(&tree, &n->link); bpf_spin_unlock(&lock); if (r) DROP(container_of(r, struct tree_node, link)); return 0; }
-PROGRAM(tree_remove_used_after) { TREE_NODE_OR_RETURN(n); struct bpf_rb_node *r; bpf_spin_lock(&lock); ADD(&tree, n, less); r = bpf_rbtree_remove(&tree, &n->link); n->data = 4; bpf_spin_unlock(&lock); if (r) DROP(container_of(r, struct tree_node, link)); return 0; }
+PROGRAM(tree_add_removed) { TREE_NODE_OR_RETURN(n); struct bpf_rb_node *r; bpf_spin_lock(&lock); ADD(&tree, n, less); r = bpf_rbtree_remove(&tree, &n->link); bpf_spin_unlock(&lock); if (r) DROP(container_of(r, struct my_tree_item, link)); return 0; }
+PROGRAM(tree_remove_used_after) { TREE_NODE_OR_RETURN(n); struct bpf_rb_node *r; bpf_spin_lock(&lock); ADD(&tree, n, less); r = bpf_rbtree_remove(&tree, &n->link); n->data = 4; bpf_spin_unlock(&lock); if (r) DROP(container_of(r, struct my_tree_item, link)); return 0; }
 PROGRAM(tree_remove_leaks) { TREE_NODE_OR_RETURN(n); bpf_spin_lock(&lock); ADD(&tree, n, less); bpf_rbtree_remove(&tree, &n->link); bpf_spin_unlock(&lock); return 0; }
-PROGRAM(tree_remove_unadded) { TREE_NODE_OR_RETURN(n); struct bpf_rb_node *r; bpf_spin_lock(&lock); r = bpf_rbtree_remove(&tree, &n->link); bpf_spin_unlock(&lock); DROP(n); if (r) DROP(container_of(r, struct tree_node, link)); return 0; }
-PROGRAM(tree_first) { struct bpf_rb_node *r; int x = 0; bpf_spin_lock(&lock); r = bpf_rbtree_first(&tree); if (r) x = container_of(r, struct tree_node, link)->data; bpf_spin_unlock(&lock); return x; }
-PROGRAM(tree_first_removed) { struct bpf_rb_node *r; bpf_spin_lock(&lock); r = bpf_rbtree_first(&tree); if (!r) { bpf_spin_unlock(&lock); return 0; } r = bpf_rbtree_remove(&tree, r); bpf_spin_unlock(&lock); if (r) DROP(container_of(r, struct tree_node, link)); return 0; }
-PROGRAM(tree_first_removed_twice) { struct bpf_rb_node *r, *s, *u; bpf_spin_lock(&lock); r = bpf_rbtree_first(&tree); if (!r) { bpf_spin_unlock(&lock); return 0; } s = bpf_rbtree_remove(&tree, r); u = bpf_rbtree_remove(&tree, r); bpf_spin_unlock(&lock); if (s) DROP(container_of(s, struct tree_node, link)); if (u) DROP(container_of(u, struct tree_node, link)); return 0; }
-PROGRAM(tree_first_unchecked) { struct bpf_rb_node *r; bpf_spin_lock(&lock); r = bpf_rbtree_first(&tree); r = bpf_rbtree_remove(&tree, r); bpf_spin_unlock(&lock); if (r) DROP(container_of(r, struct tree_node, link)); return 0; }
-PROGRAM(tree_first_member_unchecked) { struct bpf_rb_node *r; bpf_spin_lock(&lock); r = bpf_rbtree_first(&firsts); r = bpf_rbtree_remove(&firsts, r); bpf_spin_unlock(&lock); if (r) DROP(container_of(r, struct first_node, link)); return 0; }
-PROGRAM(tree_first_after) { struct bpf_rb_node *r; bpf_spin_lock(&lock); r = bpf_rbtree_first(&tree); bpf_spin_unlock(&lock); return r ? container_of(r, struct tree_node, link)->data : 0; }
-PROGRAM(tree_root_children) { struct bpf_rb_node *r, *l; int x = 0; bpf_spin_lock(&lock); r = bpf_rbtree_root(&tree); if (r) { l = bpf_rbtree_left(&tree, r); if (l) x = container_of(l, struct tree_node, link)->data; l = bpf_rbtree_right(&tree, r); if (l) x += container_of(l, struct tree_node, link)->data; } bpf_spin_unlock(&lock); return x; }
+PROGRAM(tree_remove_unadded) { TREE_NODE_OR_RETURN(n); struct bpf_rb_node *r; bpf_spin_lock(&lock); r = bpf_rbtree_remove(&tree, &n->link); bpf_spin_unlock(&lock); DROP(n); if (r) DROP(container_of(r, struct my_tree_item, link)); return 0; }
+PROGRAM(tree_first) { struct bpf_rb_node *r; int x = 0; bpf_spin_lock(&lock); r = bpf_rbtree_first(&tree); if (r) x = container_of(r, struct my_tree_item, link)->data; bpf_spin_unlock(&lock); return x; }
+PROGRAM(tree_first_removed) { struct bpf_rb_node *r; bpf_spin_lock(&lock); r = bpf_rbtree_first(&tree); if (!r) { bpf_spin_unlock(&lock); return 0; } r = bpf_rbtree_remove(&tree, r); bpf_spin_unlock(&lock); if (r) DROP(container_of(r, struct my_tree_item, link)); return 0; }
+PROGRAM(tree_first_removed_twice) { struct bpf_rb_node *r, *s, *u; bpf_spin_lock(&lock); r = bpf_rbtree_first(&tree); if (!r) { bpf_spin_unlock(&lock); return 0; } s = bpf_rbtree_remove(&tree, r); u = bpf_rbtree_remove(&tree, r); bpf_spin_unlock(&lock); if (s) DROP(container_of(s, struct my_tree_item, link)); if (u) DROP(container_of(u, struct my_tree_item, link)); return 0; }
+PROGRAM(tree_first_unchecked) { struct bpf_rb_node *r; bpf_spin_lock(&lock); r = bpf_rbtree_first(&tree); r = bpf_rbtree_remove(&tree, r); bpf_spin_unlock(&lock); if (r) DROP(container_of(r, struct my_tree_item, link)); return 0; }
+PROGRAM(tree_first_member_unchecked) { struct bpf_rb_node *r; bpf_spin_lock(&lock); r = bpf_rbtree_first(&firsts); r = bpf_rbtree_remove(&firsts, r); bpf_spin_unlock(&lock); if (r) DROP(container_of(r, struct my_first, link)); return 0; }
+PROGRAM(tree_first_after) { struct bpf_rb_node *r; bpf_spin_lock(&lock); r = bpf_rbtree_first(&tree); bpf_spin_unlock(&lock); return r ? container_of(r, struct my_tree_item, link)->data : 0; }
+PROGRAM(tree_root_children) { struct bpf_rb_node *r, *l; int x = 0; bpf_spin_lock(&lock); r = bpf_rbtree_root(&tree); if (r) { l = bpf_rbtree_left(&tree, r); if (l) x = container_of(l, struct my_tree_item, link)->data; l = bpf_rbtree_right(&tree, r); if (l) x += container_of(l, struct my_tree_item, link)->data; } bpf_spin_unlock(&lock); return x; }
 PROGRAM(tree_left_unchecked) { struct bpf_rb_node *r, *l; bpf_spin_lock(&lock); r = bpf_rbtree_root(&tree); l = bpf_rbtree_left(&tree, r); bpf_spin_unlock(&lock); return l != 0; }
 PROGRAM(tree_left_of_other) { struct bpf_rb_node *r, *l; bpf_spin_lock(&lock); r = bpf_rbtree_root(&tree); l = r ? bpf_rbtree_left(&firsts, r) : 0; bpf_spin_unlock(&lock); return l != 0; }
 PROGRAM(tree_root_unlocked) { return bpf_rbtree_root(&tree) != 0; }
 PROGRAM(tree_in_value) { struct list_value *v = list_value(0); TREE_NODE_OR_RETURN(n); if (!v) { DROP(n); return 0; } bpf_spin_lock(&v->lock); ADD(&v->tree, n, less); bpf_spin_unlock(&v->lock); return 0; }
 // Counted references
-#define COUNTED_OR_RETURN(n) struct counted *n = NEW(struct counted); if (!n) return 0
-PROGRAM(counted_twice) { COUNTED_OR_RETURN(n); struct counted *m = bpf_refcount_acquire_impl(n, 0); DROP(m); DROP(n); return 0; }
+#define COUNTED_OR_RETURN(n) struct my_counted *n = NEW(struct my_counted); if (!n) return 0
+PROGRAM(counted_twice) { COUNTED_OR_RETURN(n); struct my_counted *m = bpf_refcount_acquire_impl(n, 0); DROP(m); DROP(n); return 0; }
 PROGRAM(counted_leaks) { COUNTED_OR_RETURN(n); bpf_refcount_acquire_impl(n, 0); DROP(n); return 0; }
-PROGRAM(counted_in_both) { COUNTED_OR_RETURN(n); struct counted *m = bpf_refcount_acquire_impl(n, 0); bpf_spin_lock(&lock); bpf_list_push_front_impl(&counted_list, &n->link, 0, 0); bpf_rbtree_add_impl(&counted_tree, &m->tree, less_counted, 0, 0); bpf_spin_unlock(&lock); return 0; }
-PROGRAM(counted_borrowed) { COUNTED_OR_RETURN(n); struct counted *m; bpf_spin_lock(&lock); bpf_list_push_front_impl(&counted_list, &n->link, 0, 0); m = bpf_refcount_acquire_impl(n, 0); bpf_spin_unlock(&lock); if (m) DROP(m); return 0; }
-PROGRAM(counted_borrowed_unchecked) { COUNTED_OR_RETURN(n); struct counted *m; bpf_spin_lock(&lock); bpf_list_push_front_impl(&counted_list, &n->link, 0, 0); m = bpf_refcount_acquire_impl(n, 0); bpf_spin_unlock(&lock); DROP(m); return 0; }
+PROGRAM(counted_in_both) { COUNTED_OR_RETURN(n); struct my_counted *m = bpf_refcount_acquire_impl(n, 0); bpf_spin_lock(&lock); bpf_list_push_front_impl(&counted_list, &n->link, 0, 0); bpf_rbtree_add_impl(&counted_tree, &m->tree, less_counted, 0, 0); bpf_spin_unlock(&lock); return 0; }
+PROGRAM(counted_borrowed) { COUNTED_OR_RETURN(n); struct my_counted *m; bpf_spin_lock(&lock); bpf_list_push_front_impl(&counted_list, &n->link, 0, 0); m = bpf_refcount_acquire_impl(n, 0); bpf_spin_unlock(&lock); if (m) DROP(m); return 0; }
+PROGRAM(counted_borrowed_unchecked) { COUNTED_OR_RETURN(n); struct my_counted *m; bpf_spin_lock(&lock); bpf_list_push_front_impl(&counted_list, &n->link, 0, 0); m = bpf_refcount_acquire_impl(n, 0); bpf_spin_unlock(&lock); DROP(m); return 0; }
 PROGRAM(counted_after_unlock) { COUNTED_OR_RETURN(n); bpf_spin_lock(&lock); bpf_list_push_front_impl(&counted_list, &n->link, 0, 0); bpf_spin_unlock(&lock); return n->key; }
 SLEEPABLE(counted_after_unlock_rcu) { COUNTED_OR_RETURN(n); int r; bpf_rcu_read_lock(); bpf_spin_lock(&lock); bpf_list_push_front_impl(&counted_list, &n->link, 0, 0); bpf_spin_unlock(&lock); r = n->key; bpf_rcu_read_unlock(); return r; }
-PROGRAM(counted_not) { NODE_OR_RETURN(n); struct node *m = bpf_refcount_acquire_impl(n, 0); if (m) DROP(m); DROP(n); return 0; }
+PROGRAM(counted_not) { NODE_OR_RETURN(n); struct my_item *m = bpf_refcount_acquire_impl(n, 0); if (m) DROP(m); DROP(n); return 0; }
 PROGRAM(counted_null) { void *m = bpf_refcount_acquire_impl(0, 0); if (m) DROP(m); return 0; }
 PROGRAM(counted_task) { void *m = bpf_refcount_acquire_impl(bpf_get_current_task_btf(), 0); if (m) DROP(m); return 0; }
-PROGRAM(counted_inside) { COUNTED_OR_RETURN(n); struct counted *m = bpf_refcount_acquire_impl(&n->link, 0); if (m) DROP(m); DROP(n); return 0; }
-PROGRAM(counted_stashed) { struct value *v = value(); COUNTED_OR_RETURN(n); struct counted *m; if (!v) { DROP(n); return 0; } m = bpf_refcount_acquire_impl(n, 0); m = bpf_kptr_xchg(&v->counted, m); if (m) DROP(m); bpf_spin_lock(&lock); bpf_list_push_front_impl(&counted_list, &n->link, 0, 0); bpf_spin_unlock(&lock); return 0; }
-PROGRAM(counted_stash_borrowed) { struct value *v = value(); COUNTED_OR_RETURN(n); struct counted *m; if (!v) { DROP(n); return 0; } bpf_spin_lock(&lock); bpf_list_push_front_impl(&counted_list, &n->link, 0, 0); m = bpf_kptr_xchg(&v->counted, n); bpf_spin_unlock(&lock); if (m) DROP(m); return 0; }
-PROGRAM(counted_loaded_removed) { struct value *v = value(); struct counted *n; struct bpf_rb_node *r; if (!v) return 0; n = v->counted; if (!n) return 0; bpf_spin_lock(&lock); r = bpf_rbtree_remove(&counted_tree, &n->tree); bpf_spin_unlock(&lock); if (r) DROP(container_of(r, struct counted, tree)); return 0; }
-PROGRAM(node_loaded_locked) { struct value *v = value(); struct node *n; int r; if (!v) return 0; n = v->node; if (!n) return 0; bpf_spin_lock(&lock); bpf_spin_unlock(&lock); return n->data; }
-SLEEPABLE(node_after_rcu_written) { struct value *v = value(); struct node *n; if (!v) return 0; bpf_rcu_read_lock(); n = v->node; if (!n) { bpf_rcu_read_unlock(); return 0; } bpf_rcu_read_unlock(); n->data = 1; return 0; }
-SLEEPABLE(counted_after_rcu_acquired) { struct value *v = value(); struct refonly *n; if (!v) return 0; bpf_rcu_read_lock(); n = v->refonly; if (!n) { bpf_rcu_read_unlock(); return 0; } bpf_rcu_read_unlock(); n = bpf_refcount_acquire_impl(n, 0); if (n) DROP(n); return 0; }
+PROGRAM(counted_inside) { COUNTED_OR_RETURN(n); struct my_counted *m = bpf_refcount_acquire_impl(&n->link, 0); if (m) DROP(m); DROP(n); return 0; }
+PROGRAM(counted_stashed) { struct value *v = value(); COUNTED_OR_RETURN(n); struct my_counted *m; if (!v) { DROP(n); return 0; } m = bpf_refcount_acquire_impl(n, 0); m = bpf_kptr_xchg(&v->counted, m); if (m) DROP(m); bpf_spin_lock(&lock); bpf_list_push_front_impl(&counted_list, &n->link, 0, 0); bpf_spin_unlock(&lock); return 0; }
+PROGRAM(counted_stash_borrowed) { struct value *v = value(); COUNTED_OR_RETURN(n); struct my_counted *m; if (!v) { DROP(n); return 0; } bpf_spin_lock(&lock); bpf_list_push_front_impl(&counted_list, &n->link, 0, 0); m = bpf_kptr_xchg(&v->counted, n); bpf_spin_unlock(&lock); if (m) DROP(m); return 0; }
+PROGRAM(counted_loaded_removed) { struct value *v = value(); struct my_counted *n; struct bpf_rb_node *r; if (!v) return 0; n = v->counted; if (!n) return 0; bpf_spin_lock(&lock); r = bpf_rbtree_remove(&counted_tree, &n->tree); bpf_spin_unlock(&lock); if (r) DROP(container_of(r, struct my_counted, tree)); return 0; }
+PROGRAM(node_loaded_locked) { struct value *v = value(); struct my_item *n; int r; if (!v) return 0; n = v->node; if (!n) return 0; bpf_spin_lock(&lock); bpf_spin_unlock(&lock); return n->data; }
+SLEEPABLE(node_after_rcu_written) { struct value *v = value(); struct my_item *n; if (!v) return 0; bpf_rcu_read_lock(); n = v->node; if (!n) { bpf_rcu_read_unlock(); return 0; } bpf_rcu_read_unlock(); n->data = 1; return 0; }
+SLEEPABLE(counted_after_rcu_acquired) { struct value *v = value(); struct my_refonly *n; if (!v) return 0; bpf_rcu_read_lock(); n = v->refonly; if (!n) { bpf_rcu_read_unlock(); return 0; } bpf_rcu_read_unlock(); n = bpf_refcount_acquire_impl(n, 0); if (n) DROP(n); return 0; }
 SLEEPABLE(sleepable_list) { NODE_OR_RETURN(n); bpf_spin_lock(&lock); PUSH(&head, n); bpf_spin_unlock(&lock); return 0; }
 SEC("kprobe") int list_in_kprobe(void *ctx) { NODE_OR_RETURN(n); bpf_spin_lock(&lock); PUSH(&head, n); bpf_spin_unlock(&lock); return 0; }
-SEC("raw_tp") int obj_in_raw_tp(void *ctx) { struct plain *p = NEW(struct plain); if (!p) return 0; DROP(p); return 0; }
+SEC("raw_tp") int obj_in_raw_tp(void *ctx) { struct my_plain *p = NEW(struct my_plain); if (!p) return 0; DROP(p); return 0; }
