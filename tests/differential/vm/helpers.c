@@ -50,6 +50,8 @@ struct {
     __uint(value_size, 64);
 } scratch SEC(".maps");
 
+MAP(wide, BPF_MAP_TYPE_HASH, 0, __u32, struct { __u8 bytes[64]; }, 1);
+
 static __always_inline void put(__u32 i, __s64 value)
 {
     bpf_map_update_elem(&out, &i, &value, 0);
@@ -332,3 +334,108 @@ TC(fields)
 }
 
 char LICENSE[] SEC("license") = "GPL";
+
+/* Dynptrs */
+static __u8 block[64];
+
+TC(dynptr_of_a_map)
+{
+    struct bpf_dynptr ptr;
+    __u8 copy[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+    put(0, bpf_dynptr_from_mem(block, 16, 0, &ptr));
+    put(1, bpf_dynptr_write(&ptr, 4, copy, 8, 0));
+    put(2, bpf_dynptr_read(copy, 8, &ptr, 6, 0));
+    put(3, *(__s64 *)copy);
+    put(4, bpf_dynptr_write(&ptr, 9, copy, 8, 0));
+    put(5, bpf_dynptr_read(copy, 8, &ptr, -1, 0));
+    put(6, bpf_dynptr_read(copy, 8, &ptr, 8, 1));
+    put(7, bpf_dynptr_write(&ptr, 8, copy, 8, 1));
+    put(8, bpf_dynptr_write(&ptr, 16, copy, 0, 0));
+    __u8 *inside = bpf_dynptr_data(&ptr, 8, 8), *outside = bpf_dynptr_data(&ptr, 9, 8);
+    if (inside)
+        put(9, inside[0] + inside[3]);
+    put(10, !inside + !outside);
+    return block[7];
+}
+
+TC(dynptr_that_overlaps)
+{
+    struct bpf_dynptr ptr;
+    for (__u32 i = 0; i < 64; i++)
+        block[i] = i;
+    bpf_dynptr_from_mem(block, 64, 0, &ptr);
+    put(0, bpf_dynptr_write(&ptr, 3, block, 32, 0));
+    put(1, bpf_dynptr_read(block + 1, 32, &ptr, 8, 0));
+    return block[3] + block[33] + block[34];
+}
+
+TC(dynptr_with_bad_flags)
+{
+    struct bpf_dynptr ptr;
+    __u8 copy[4] = {};
+    put(0, bpf_dynptr_from_mem(block, 16, 1, &ptr));
+    put(1, bpf_dynptr_read(copy, 4, &ptr, 0, 0));
+    put(2, bpf_dynptr_write(&ptr, 0, copy, 4, 0));
+    put(3, !bpf_dynptr_data(&ptr, 0, 4));
+    put(4, bpf_dynptr_from_mem(block, 0, 0, &ptr));
+    put(5, bpf_dynptr_read(copy, 0, &ptr, 0, 0));
+    put(6, bpf_dynptr_read(copy, 1, &ptr, 0, 0));
+    return 0;
+}
+
+TC(dynptr_of_a_hash)
+{
+    struct bpf_dynptr ptr;
+    __u32 key = 1, size = ctx->len & 63;
+    __u8 big[64] = {};
+    bpf_map_update_elem(&wide, &key, big, 0);
+    void *value = bpf_map_lookup_elem(&wide, &key);
+    if (!value)
+        return 0;
+    put(0, bpf_dynptr_from_mem(value, size, 0, &ptr));
+    put(1, bpf_dynptr_write(&ptr, size - 8, &size, 4, 0));
+    put(2, bpf_dynptr_write(&ptr, size - 3, &size, 4, 0));
+    __u32 *four = bpf_dynptr_data(&ptr, 28, 4);
+    return four ? *four : -1;
+}
+
+static __noinline int fill(struct bpf_dynptr *ptr, __u32 at)
+{
+    __u64 number = 0x1122334455667788ull;
+    return bpf_dynptr_write(ptr, at, &number, 8, 0);
+}
+
+TC(dynptr_in_a_function)
+{
+    struct bpf_dynptr one, two;
+    bpf_dynptr_from_mem(block, 16, 0, &one);
+    bpf_dynptr_from_mem(block + 16, 16, 0, &two);
+    put(0, fill(&one, 8));
+    put(1, fill(&two, ctx->len & 8));
+    put(2, fill(&two, 12));
+    return block[8] + block[16] + block[24];
+}
+
+TC(dynptr_of_a_record)
+{
+    struct bpf_dynptr ptr;
+    __u64 number = 7;
+    put(0, bpf_ringbuf_reserve_dynptr(&ring, ctx->len & 31, 0, &ptr));
+    put(1, bpf_dynptr_write(&ptr, 0, &number, 4, 0));
+    __u32 *four = bpf_dynptr_data(&ptr, 0, 4);
+    if (four)
+        put(2, *four);
+    bpf_ringbuf_submit_dynptr(&ptr, 0);
+    put(3, bpf_ringbuf_query(&ring, 0));
+    put(4, bpf_ringbuf_reserve_dynptr(&ring, 16, 1, &ptr));
+    bpf_ringbuf_submit_dynptr(&ptr, 0);
+    put(5, bpf_ringbuf_reserve_dynptr(&ring, 5000, 0, &ptr));
+    put(6, bpf_dynptr_write(&ptr, 0, &number, 4, 0));
+    bpf_ringbuf_discard_dynptr(&ptr, 0);
+    put(7, bpf_ringbuf_reserve_dynptr(&ring, 1 << 24, 0, &ptr));
+    bpf_ringbuf_discard_dynptr(&ptr, 0);
+    put(8, bpf_ringbuf_reserve_dynptr(&ring, 40, 0, &ptr));
+    bpf_ringbuf_discard_dynptr(&ptr, 0);
+    put(9, bpf_ringbuf_query(&ring, 0));
+    return 0;
+}

@@ -49,6 +49,7 @@ class InKernel:
     def __init__(self, linked: LinkedProgram) -> None:
         self.maps = {name: self._make(spec) for name, spec in linked.maps.items()}
         insns = []
+        slot = 0
         for insn in linked.insns:
             if isinstance(insn.ref, MapRef):
                 insn = replace(insn, src=1, imm=self.maps[insn.ref.name].number, ref=None)
@@ -56,8 +57,10 @@ class InKernel:
                 insn = replace(insn, src=2, imm=self.maps[insn.ref.name].number | insn.ref.offset << 32, ref=None)
             elif isinstance(insn.ref, FuncRef):
                 start = next(s.start for s in linked.subprograms if s.name == insn.ref.name)
-                raise AssertionError(f"a reference to slot {start} is left")
+                assert insn.width == 1, f"the address of slot {start} is taken, which needs types"
+                insn = replace(insn, imm=start - slot - 1, ref=None)
             insns.append(insn)
+            slot += insn.width
         attach_type = linked.attach_type or 0
         request = kernel_programs.LoadRequest(linked.prog_type, encode(insns), expected_attach_type=attach_type)
         self.program, _ = kernel_programs.load(request)

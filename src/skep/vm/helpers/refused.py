@@ -18,7 +18,6 @@ _NO_STACK = "the vm engine runs no kernel code whose stack could be taken"
 _NO_COUNTER = "the vm engine has no performance counters"
 _NO_TRACING = "the vm engine does not attach to kernel functions"
 _NO_SEQ = "the vm engine has no iterators that write to a seq_file"
-_NO_DYNPTR = "the vm engine has no dynptrs yet"
 _NO_TIMER = "the vm engine has no timers yet"
 _NO_LOCK = "the vm engine has no spin locks in map values yet"
 _NO_SYNCOOKIE = "the vm engine has no TCP stack that makes SYN cookies"
@@ -57,7 +56,6 @@ _BY_REASON: Mapping[str, tuple[int, ...]] = {
     _NO_SEQ: (126, 127, 150),
     _NO_SYSCALL: (166, 167, 168, 179),
     _NO_TIMER: (169, 170, 171, 172),
-    _NO_DYNPTR: (197, 198, 199, 200, 201, 202, 203),
     "the vm engine has no user_ringbuf maps yet": (209,),
 }
 

@@ -86,6 +86,14 @@ _GENERAL: dict[int, Native] = {
     FOR_EACH: Native("skep_map_for_each", ("run", "map", "p2", "r3", "r4"), lowering=Lowering.CALLBACK),
     LOOP: Native("", lowering=Lowering.INLINE_LOOP),
     LOOKUP_PERCPU: _row("map_lookup_cpu", "map p2 r3", _PTR),
+    # dynptrs
+    197: _row("dynptr_from_mem", "p1 r2 r3 p4"),
+    198: _row("ringbuf_reserve_dynptr", "run map r2 r3 p4"),
+    199: _row("ringbuf_submit_dynptr", "p1 r2", _VOID),
+    200: _row("ringbuf_discard_dynptr", "p1 r2", _VOID),
+    201: _row("dynptr_read", "p1 r2 p3 r4 r5"),
+    202: _row("dynptr_write", "p1 r2 p3 r4 r5"),
+    203: _row("dynptr_data", "p1 r2 r3", _PTR),
     # the host: clocks, the task that runs the program, memory
     4: _row("probe_read", "run p1 r2 p3"),
     5: _row("ktime_get_ns", "run"),

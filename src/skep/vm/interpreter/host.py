@@ -17,6 +17,7 @@ from skep.isa.arithmetic import MASK64, signed
 from skep.jit.native import Lowering, Native
 from skep.model.programs import LinkedProgram
 from skep.vm.helpers.table import LOAD_PACKET, VALUE_OFFSET, find_native
+from skep.vm.interpreter.dynptrs import Dynptrs
 from skep.vm.interpreter.machine import Interpreter, TailCall
 from skep.vm.interpreter.memory import Fault, Memory
 from skep.vm.runtime import Run, runtime
@@ -46,6 +47,7 @@ class VmHost:
     def __init__(self, program: LinkedProgram, maps: Mapping[str, int], run: Run) -> None:
         self.program = program
         self.memory = Memory()
+        self._dynptrs = Dynptrs(self.memory)
         self._maps = maps
         self._known_maps = set(maps.values())
         self._run = run
@@ -120,6 +122,7 @@ class VmHost:
         if keep is not None and keep.failure is not None:
             raise keep.failure
         self._allow_result(signature, args, result, facts)
+        self._dynptrs.follow(signature, args, result)
         self._see_packet()
         return result
 
@@ -139,6 +142,8 @@ class VmHost:
             value, why = args[number], f"{signature.name}, argument {number + 1}"
             if arg.kind is ArgKind.CONTEXT and value != (self._run.ctx or 0):
                 raise Fault(f"{why}: {value:#x} is not the context")
+            if arg.kind is ArgKind.DYNPTR:
+                self._dynptrs.check(arg, value, why)
             if arg.kind is ArgKind.RINGBUF_RECORD and not self.memory.starts(_RECORD, value):
                 raise Fault(f"{why}: {value:#x} is not the start of a record")
             following = declared[number + 1] if number + 1 < len(declared) else None

@@ -7,6 +7,7 @@
 #include "lpm.c"
 #include "queue.c"
 #include "ring.c"
+#include "dynptr.c"
 #include "references.c"
 #include "map.c"
 #include "host.c"

@@ -1,0 +1,101 @@
+"""Dynptrs on the vm: native and interpreted alike, records and all; and what the interpreter does not let pass."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from skep import compile, load
+from skep.diagnostics import SourceFile
+from skep.abi.map_types import MapType
+from skep.model.maps import MapSpec
+from skep.vm.engine import VmEngine
+from skep.vm.interpreter import Fault
+from tests.unit.vm.test_interpreter import proofless
+
+PACKET = bytes(range(64))
+ENGINES = {"native": VmEngine, "interpreted": partial(VmEngine, interpret=True)}
+SOURCE = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); } events SEC(".maps");
+__u8 state[64];
+__s64 answers[4];
+static long step(__u32 i, struct bpf_dynptr *ptr) { __u8 byte = i; return bpf_dynptr_write(ptr, i, &byte, 1, 0) != 0; }
+SEC("xdp") int program(struct xdp_md *ctx) {
+    struct bpf_dynptr local, record;
+    __u8 copy[8] = {};
+    bpf_dynptr_from_mem(state, 12, 0, &local);
+    answers[0] = bpf_loop(64, step, &local, 0);
+    answers[1] = bpf_dynptr_read(copy, 8, &local, 4, 0);
+    answers[2] = bpf_dynptr_read(copy, 8, &local, 5, 0);
+    bpf_ringbuf_reserve_dynptr(&events, 10, 0, &record);
+    __u8 *bytes = bpf_dynptr_data(&record, 0, 10);
+    if (bytes) { bytes[8] = 77; bytes[9] = 78; }
+    bpf_dynptr_write(&record, 0, copy, 8, 0);
+    bpf_ringbuf_submit_dynptr(&record, 0);
+    bpf_ringbuf_reserve_dynptr(&events, 3, 0, &record);
+    bpf_ringbuf_discard_dynptr(&record, 0);
+    bpf_ringbuf_reserve_dynptr(&events, 8000, 0, &record);
+    answers[3] = bpf_dynptr_write(&record, 0, copy, 8, 0);
+    bpf_ringbuf_submit_dynptr(&record, 0);
+    return copy[7];
+}
+char _license[] SEC("license") = "GPL";
+"""
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_memory_and_records(engine: str) -> None:
+    spec = compile(SourceFile("dynptrs.bpf.c", SOURCE))
+    with load(spec, engine=ENGINES[engine]()) as live:
+        assert live.programs["program"].run(PACKET).retval == 11
+        assert list(live.variables["answers"].value) == [13, 0, -7, -22]
+        assert bytes(live.variables["state"].value)[:13] == bytes([*range(12), 0])
+        assert list(live.maps["events"].handle.records()) == [bytes([*range(4, 12), 77, 78])]
+
+
+RESERVE = """
+    r1 = map[name:ring]
+    r2 = 16
+    r3 = 0
+    r4 = r10
+    r4 += -16
+    call bpf_ringbuf_reserve_dynptr#198
+"""
+DATA = """
+    r1 = r10
+    r1 += -16
+    r2 = 0
+    r3 = 8
+    call bpf_dynptr_data#203
+    r6 = r0
+"""
+SUBMIT = """
+    r1 = r10
+    r1 += -16
+    r2 = 0
+    call bpf_ringbuf_submit_dynptr#199
+"""
+END = "r0 = 0\nexit"
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (RESERVE + DATA + "*(u64 *)(r6 +0) = 1\n" + SUBMIT + END, None),
+        (RESERVE + DATA + "*(u64 *)(r6 +4) = 1\n" + SUBMIT + END, "memory of the dynptr"),
+        (RESERVE + DATA + SUBMIT + "*(u64 *)(r6 +0) = 1\n" + END, "write of 8 bytes"),
+        (RESERVE + SUBMIT + SUBMIT + END, "there is no dynptr"),
+        (RESERVE + "*(u8 *)(r10 -8) = 99\n" + SUBMIT + END, "something wrote over it"),
+        (DATA + END, "there is no dynptr"),
+    ],
+)
+def test_the_interpreter_watches(code: str, message: str | None) -> None:
+    program = proofless(code, [MapSpec("ring", MapType.RINGBUF, max_entries=4096)])
+    if message is None:
+        assert program.run(PACKET).retval == 0
+        return
+    with pytest.raises(Fault, match=message):
+        program.run(PACKET)
