@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 
 from skep import compile, load
-from skep.diagnostics import SourceFile
 from skep.abi.map_types import MapType
+from skep.diagnostics import SourceFile
 from skep.model.maps import MapSpec
 from skep.vm.engine import VmEngine
 from skep.vm.interpreter import Fault
