@@ -63,6 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="rows whose id, or whose maps' types, contain this")
     parser.add_argument("--map-type", type=int, help="rows with a map of this type")
+    parser.add_argument("--kfunc", help="rows that call a kernel function whose name contains this")
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rejected", action="store_true", help="mutants of rejected rows, too")
@@ -83,6 +84,8 @@ def main() -> None:
 
 def _is_wanted(row: dict[str, Any], options: argparse.Namespace) -> bool:
     if not in_scope(row) or (row["kernel"]["verdict"] != "ACCEPT" and not options.rejected):
+        return False
+    if options.kfunc is not None and not any(options.kfunc in str(name) for _, name in row["prog"]["kfuncs"]):
         return False
     if options.map_type is not None:
         return any(item["create"]["map_type"] == options.map_type for item in row["prog"]["maps"])

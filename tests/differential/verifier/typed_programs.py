@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import struct
 from collections.abc import Callable
@@ -57,6 +58,16 @@ class Case:
     code: bytes
     kfuncs: dict[int, str]
 
+    def _functions(self) -> tuple[Subprogram, ...]:
+        """The entry, and what is called or handed out as a callback."""
+        slots = [self.code[at : at + 8] for at in range(0, len(self.code), 8)]
+        starts = {0}
+        for slot, each in enumerate(slots):
+            if each[:2] in (b"\x85\x10", b"\x18\x42"):
+                starts.add(slot + 1 + int.from_bytes(each[4:], "little", signed=True))
+        ordered = [*sorted(starts), len(slots)]
+        return tuple(Subprogram(f"f{a}", a, b) for a, b in itertools.pairwise(ordered))
+
     def linked(self, target: Target) -> LinkedProgram:
         """For skep's verifier."""
         insns = tuple(
@@ -74,7 +85,7 @@ class Case:
             frags=False,
             license="GPL",
             insns=insns,
-            subprograms=(Subprogram("case", 0, len(self.code) // 8),),
+            subprograms=self._functions(),
             lines={},
             maps={},
             target=target,
