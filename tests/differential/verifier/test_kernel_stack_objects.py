@@ -33,7 +33,7 @@ from tests.differential.verifier.typed_programs import Case
 pytestmark = pytest.mark.kernel
 
 SEED = int(os.environ.get("SKEP_SEED", "1"))
-COUNT = int(os.environ.get("SKEP_PROGRAMS", "500"))
+COUNT = int(os.environ.get("SKEP_PROGRAMS", "120"))
 _PLAIN = Target("linux", (6, 18, 0))
 
 
