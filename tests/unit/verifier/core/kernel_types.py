@@ -82,6 +82,19 @@ _function("bpf_dynptr_from_skb", INT, ("s", _SKB), ("flags", LONG), ("ptr__unini
 _function("bpf_dynptr_clone", INT, ("p", _DYNPTR), ("clone__uninit", _DYNPTR))
 _function("bpf_dynptr_slice", _VOID_PTR, *_BUFFER)
 _function("bpf_dynptr_slice_rdwr", _VOID_PTR, *_BUFFER)
+for _name, _size, _extra, _element in (
+    ("num", 8, (("start", INT), ("end", INT)), _add(t.Ptr(INT))),
+    ("bits", 16, (("words__ign", _VOID_PTR), ("count", INT)), _add(t.Ptr(LONG))),
+    ("task", 24, (("task__nullable", _TASK_PTR), ("flags", INT)), _TASK_PTR),
+    ("css_task", 8, (("css", _TASK_PTR), ("flags", INT)), _TASK_PTR),
+):
+    _ITER = _add(t.Ptr(_add(t.Struct(f"bpf_iter_{_name}", _size, ()))))
+    _function(f"bpf_iter_{_name}_new", INT, ("it", _ITER), *_extra)
+    _function(f"bpf_iter_{_name}_next", _element, ("it", _ITER))
+    _function(f"bpf_iter_{_name}_destroy", 0, ("it", _ITER))
+_FLAGS = _add(t.Ptr(LONG))
+_function("bpf_local_irq_save", 0, ("flags__irq_flag", _FLAGS))
+_function("bpf_local_irq_restore", 0, ("flags__irq_flag", _FLAGS))
 _add(t.Struct("bpf_htab", 8, (t.Member("count", INT, 0), t.Member("seed", INT, 32))))
 _PERCPU_VAR = _add(t.Var("runs", INT, 1))
 _add(t.Var("limit", INT, 1))
