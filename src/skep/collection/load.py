@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 from skep.abi.map_types import MapType
@@ -47,6 +48,9 @@ def load_object(
     spec = place_variables(spec)
     wanted = _wanted_programs(spec, programs, engine)
     linked = {name: link(spec, name, engine.target) for name in wanted}
+    for name, base_program in (extends or {}).items():
+        if name in linked:
+            linked[name] = replace(linked[name], extends=base_program.linked)
     judges_itself = isinstance(engine, JudgesItself)
     proved = {} if judges_itself else {n: verify(program, options or Options()) for n, program in linked.items()}
     blueprints = _wanted_maps(spec, linked)

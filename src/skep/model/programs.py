@@ -79,6 +79,7 @@ class LinkedProgram:
         lines: slot -> source line, only where a new line starts.
         maps: the blueprints that the code names, with final ``.rodata`` contents.
         core_poisoned: slots whose CO-RE relocation the Target cannot satisfy: they must prove unreachable.
+        extends: the program one of whose functions it replaces (freplace); ``attach_to`` names the function.
     """
 
     name: str
@@ -96,6 +97,7 @@ class LinkedProgram:
     target: Target = field(repr=False)
     btf: Btf | None = field(default=None, repr=False)
     core_poisoned: Mapping[int, str] = field(default_factory=dict, repr=False)
+    extends: LinkedProgram | None = field(default=None, repr=False)
 
     @property
     def is_gpl_compatible(self) -> bool:

@@ -9,6 +9,7 @@ from skep.errors import RejectedError, UnsupportedError
 from skep.model.programs import LinkedProgram, Outcome, Verdict, VerifiedProgram
 from skep.verifier.explain.rules import diagnose
 from skep.verifier.explore.entry import check_maps, check_program, entry_state, function_state
+from skep.verifier.explore.extension import as_extended
 from skep.verifier.explore.paths import Finding, Walk
 from skep.verifier.explore.stack_depth import stack_violation
 from skep.verifier.explore.steps import compile_steps
@@ -103,6 +104,11 @@ def judge_rules(linked: LinkedProgram, options: Options | None = None) -> Verdic
     flaws = structure.check(linked.insns, names, (catcher,) if isinstance(catcher, int) else ())
     if flaws:
         return Verdict(Outcome.REJECTED, tuple(diagnose(flaw, linked) for flaw in flaws), 0)
+    if linked.prog_type is ProgType.EXT:
+        extended = as_extended(linked, chosen)
+        if isinstance(extended, Violation):
+            return _refused(linked, extended)
+        linked = extended
     if linked.prog_type not in _HANDLED:
         return _unsupported(linked, f"programs of type {linked.prog_type.name}")
     if linked.target.byte_order != "little":
@@ -124,7 +130,10 @@ def judge_rules(linked: LinkedProgram, options: Options | None = None) -> Verdic
 
 def _explore(walk: Walk, world: World) -> Finding | None:
     """The program, then every global function that something reaches."""
-    state = entry_state(world)
+    # One that replaces a function begins as that function does.
+    state = entry_state(world) if world.linked.extends is None else function_state(world, 0)
+    if isinstance(state, Violation):
+        return Finding(state, ())
     finding = walk.explore(0, state)
     done: set[int] = set()
     if world.exception_callback is not None:
@@ -142,6 +151,11 @@ def _explore(walk: Walk, world: World) -> Finding | None:
 def _unsupported(linked: LinkedProgram, feature: str) -> Verdict:
     violation = Violation(Rule.UNSUPPORTED, Supported(feature), feature, None, {"feature": feature, "instead": ""}, 0)
     return Verdict(Outcome.UNSUPPORTED, (diagnose(violation, linked),), 0)
+
+
+def _refused(linked: LinkedProgram, violation: Violation) -> Verdict:
+    outcome = Outcome.UNSUPPORTED if violation.rule is Rule.UNSUPPORTED else Outcome.REJECTED
+    return Verdict(outcome, (diagnose(violation, linked),), 0)
 
 
 def _negative(finding: Finding, world: World, processed: int) -> Verdict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from skep.abi.contexts import BTF_CONTEXTS, FieldKind
+from skep.abi.prog_types import ProgType
 from skep.diagnostics import Diagnostic
 from skep.errors import UnsupportedError
 from skep.isa.instruction import KfuncRef, KsymRef, slots
@@ -18,6 +19,8 @@ def refuse_kernel_only(program: VerifiedProgram) -> None:
         UnsupportedError: E0301 its context is made of kernel objects, it looks into one, or it calls into the kernel.
     """
     linked = program.linked
+    if linked.prog_type is ProgType.EXT:
+        raise _refusal(linked, "the vm engine does not replace functions of programs", None)
     if linked.prog_type in BTF_CONTEXTS:
         kind = linked.prog_type.name.lower()
         raise _refusal(linked, f"{kind} programs get objects of the kernel; the vm engine has none", None)

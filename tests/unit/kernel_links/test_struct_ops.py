@@ -28,9 +28,8 @@ SEC("struct_ops/grow") void BPF_PROG(grow, struct sock *sk, __u32 ack, __u32 ack
 { ((struct tcp_sock *)sk)->snd_cwnd += 1; __sync_fetch_and_add(&rounds, 1); }
 SEC("struct_ops/half") __u32 BPF_PROG(half, struct sock *sk) { return ((struct tcp_sock *)sk)->snd_cwnd / 2; }
 SEC("struct_ops/same") __u32 BPF_PROG(same, struct sock *sk) { return ((struct tcp_sock *)sk)->snd_cwnd; }
-#define TABLE(section, table, member, text) SEC(section) struct tcp_congestion_ops table = \\
-	{ .init = (void *)start, .cong_avoid = (void *)member, .ssthresh = (void *)half, .undo_cwnd = (void *)same, \\
-	  .name = text }
+#define TABLE(section, table, member, text) SEC(section) struct tcp_congestion_ops table = { .init = (void *)start, \\
+.cong_avoid = (void *)member, .ssthresh = (void *)half, .undo_cwnd = (void *)same, .name = text }
 #ifdef TABLES
 TABLES
 #else

@@ -76,9 +76,10 @@ def check_program(world: World) -> Violation | None:
     cannot_sleep = linked.prog_type not in _MAY_SLEEP or (
         linked.prog_type is ProgType.TRACING and linked.attach_type not in _TRACING_MAY_SLEEP
     )
+    is_extension = linked.extends is not None  # its type is that of the program it extends
     if linked.sleepable and cannot_sleep:
         said = "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable"
-    elif linked.prog_type is ProgType.SYSCALL and not linked.sleepable:
+    elif linked.prog_type is ProgType.SYSCALL and not linked.sleepable and not is_extension:
         said = "Syscall programs can only be sleepable"
     elif isinstance(world.typed, str):
         said = world.typed

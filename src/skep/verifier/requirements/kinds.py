@@ -158,6 +158,7 @@ class Rule(StrEnum):
     UNKNOWN_OPCODE = "unknown_opcode"  # opcode
     MIXED_POINTERS = "mixed_pointers"  # one instruction, different kinds of memory on different paths
     LEGACY_LOAD = "legacy_load"  # reason
+    EXTENSION = "extension"  # function, reason: it cannot replace the function
     PROGRAM = "program"  # reason: the program as a whole cannot be loaded
     # Older kernels (since/): what, since
     NEWER_INSTRUCTION = "newer_instruction"  # instruction

@@ -7,6 +7,14 @@ from skep.verifier.requirements.kinds import Rule
 
 ENTRIES = (
     Entry(
+        "V0703",
+        Rule.EXTENSION,
+        "the program cannot replace that function",
+        ("the program cannot replace {function}(): {reason}",),
+        why=("the callers of a function were verified for its prototype, and for what it does",),
+        help="give it the prototype of the function that it replaces, and no more to do",
+    ),
+    Entry(
         "V0501",
         Rule.REFERENCE_LEAK,
         "something acquired is not released",
