@@ -32,6 +32,7 @@ VERBS: Mapping[str, str] = {
     "filter": "filter:filter",
     "capture": "capture:capture",
     "firewall": "firewall:firewall",
+    "lb": "lb:lb",
     "prog": "prog:prog",
     "map": "map:map_",
     "link": "link:link",

@@ -50,6 +50,13 @@ def parse_seconds(text: str) -> int:
     return seconds
 
 
+def parse_interface(text: str) -> str:
+    """The name of an interface; whether it exists is not asked."""
+    if not 1 <= len(text.encode()) <= 15 or "/" in text or any(letter.isspace() for letter in text):
+        raise ValueError(f"'{text}' is not an interface's name (1 to 15 bytes, no blanks, no slash)")
+    return text
+
+
 def unknown_word(what: str, word: str, known: object, otherwise: str) -> str:
     """The sentence about a word that is not known, with the nearest one that is."""
     close = get_close_matches(word, list(known), n=1)  # type: ignore[call-overload]

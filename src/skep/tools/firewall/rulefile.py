@@ -21,7 +21,7 @@ from skep.tools.firewall.rules import (
     Service,
 )
 from skep.tools.names import WITH_PORTS, protocol_name
-from skep.tools.words import parse_seconds, text_of
+from skep.tools.words import parse_interface, parse_seconds, text_of
 from skep.tools.yaml_reader import BOOLEANS, YamlReader, read_text
 from skep.tools.yaml_text import YamlList, YamlMap, read_yaml
 
@@ -245,8 +245,4 @@ def _port_ranges(item: Any) -> tuple[tuple[int, int], ...]:
 
 
 def _interfaces(item: Any) -> tuple[str, ...]:
-    names = tuple(_texts(item))
-    for name in names:
-        if not 1 <= len(name.encode()) <= 15 or "/" in name or any(letter.isspace() for letter in name):
-            raise ValueError(f"'{name}' is not an interface's name (1 to 15 bytes, no blanks, no slash)")
-    return names
+    return tuple(map(parse_interface, _texts(item)))

@@ -36,7 +36,7 @@ struct flow {
 	__u16 source_port, destination_port; /* ICMP echo: the id, twice */
 	__u8 protocol, family;
 	__u16 unused;
-};
+} __attribute__((aligned(8)));
 
 /* All fragments of one packet. */
 struct fragment_key {
@@ -72,6 +72,7 @@ struct packet {
 	__u32 l3_offset, l3_length; /* where IP begins; bytes of the whole IP packet */
 	__u32 l4_offset, l4_length; /* 0, 0: nothing there to look at */
 	__u32 fragment_id;
+	__u8 to_mac[6], from_mac[6];
 	__u16 service;           /* destination port, or ICMP type * 256 + code */
 	__u8 service_slot;
 	__u8 fragment;

@@ -304,6 +304,8 @@ static __always_inline int parse_l3(void *data, void *end, __u32 length, struct 
 
 	if (data + ETH_HEADER > end)
 		return IS_MALFORMED;
+	__builtin_memcpy(packet->to_mac, eth->h_dest, 6);
+	__builtin_memcpy(packet->from_mac, eth->h_source, 6);
 	type = bpf_ntohs(eth->h_proto);
 	for (int i = 0; i <= MAX_VLAN_TAGS; i++) {
 		__be16 *tag = data + offset; /* tci, type */
