@@ -14,7 +14,10 @@ def network_key(text: str) -> dict[str, object]:
     """A network as the program's ``struct network``: IPv4 as ::ffff:a.b.c.d, 96 bits longer."""
     network = ipaddress.ip_network(text)
     if network.version == 4:
-        return {"prefixlen": network.prefixlen + 96, "address": bytes(10) + b"\xff\xff" + network.network_address.packed}
+        return {
+            "prefixlen": network.prefixlen + 96,
+            "address": bytes(10) + b"\xff\xff" + network.network_address.packed,
+        }
     return {"prefixlen": network.prefixlen, "address": network.network_address.packed}
 
 

@@ -262,11 +262,11 @@ def test_what_does_not_fit_is_answered(start: Start, vip: str, backend: str, tag
         icmp = packet[ICMP]  # type: ignore[index]
         assert (packet[IP].src, packet[IP].dst) == (VIP, CLIENT)  # type: ignore[index]
         assert (icmp.type, icmp.code, icmp.nexthopmtu) == (3, 4, 1500 - extra)
-        assert bytes(icmp.payload) == bytes((fits / b"x")[IP])[:256]
+        assert packet.original[-256:] == bytes((fits / b"x")[IP])[:256]  # type: ignore[attr-defined]
     else:
         icmp = packet[ICMPv6PacketTooBig]  # type: ignore[index]
         assert (packet[IPv6].src, icmp.mtu) == (VIP6, 1500 - extra)  # type: ignore[index]
-        assert bytes(icmp.payload) == bytes((fits / b"x")[IPv6])[:256]
+        assert packet.original[-256:] == bytes((fits / b"x")[IPv6])[:256]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("vip", [VIP, VIP6])

@@ -242,7 +242,9 @@ class LoadBalancer:
         self._handle("backends").update(U32.pack(member.number), record)
 
     def _end_member(self, running: Running, member: Member) -> None:
-        """Its connections find nobody under its number, or somebody of another generation."""
+        """Its connections and fragments find a generation under its number that they do not know."""
+        self._generations[member.number] += 1
+        member.generation = self._generations[member.number]
         self._put_member(running, member, State.GONE)
         if running.service.forward is Forward.NAT:
             self._handle("origins").delete(layout.origin_key(member.backend, running.service.protocol))

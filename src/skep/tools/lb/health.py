@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import queue
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -110,8 +111,10 @@ async def ask(check: Check) -> tuple[bool, str]:
             return await _ASKED[check.health.kind](check)
     except TimeoutError:
         return False, f"no answer within {check.health.timeout} s"
-    except (OSError, ValueError) as error:
-        return False, getattr(error, "strerror", None) or str(error)
+    except OSError as error:
+        return False, os.strerror(error.errno) if error.errno else str(error)
+    except ValueError:  # a first line without an end
+        return False, "the answer is not HTTP"
 
 
 async def _ask_tcp(check: Check) -> tuple[bool, str]:
