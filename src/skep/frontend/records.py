@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from skep.cache import read_entry, write_entry
 from skep.diagnostics import Diagnostic, Severity, Span
-from skep.frontend.cache import read_entry, write_entry
 
 _KIND = "objects"
 _HEADER_LENGTH = struct.Struct("<I")
@@ -119,4 +119,5 @@ def _checksum(path: pathlib.Path) -> str | None:
 
 def _diagnostic(fields: dict[str, Any]) -> Diagnostic:
     span = Span(**fields["span"]) if fields["span"] is not None else None
-    return Diagnostic(**{**fields, "severity": Severity(fields["severity"]), "span": span, "why": tuple(fields["why"])})
+    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    return Diagnostic(**{**plain, "severity": Severity(fields["severity"]), "span": span})

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from skep import llvm
+from skep.cache import cache_key, read_entry, write_entry
 from skep.errors import InternalError
-from skep.jit.cache import cache_key, read_cached, write_cached
 from skep.jit.library import ENTRY, prepared_text, read_library
 from skep.jit.module import INTRINSICS, Module, build_module
 from skep.jit.specialise import specialise
@@ -89,11 +89,11 @@ def compile_module(module: Module, runtime: bytes | None, exports: tuple[str, ..
         level: LLVM's optimisation level.
     """
     key = cache_key(*_machine(), str(level), *exports, _identity(runtime), module.text)
-    cached = read_cached(key)
+    cached = read_entry("jit", key)
     if cached is not None:
         return Code(module, cached, exports, from_cache=True)
     compiled = llvm.compile_module(_whole_text(module, runtime, exports), exports, level)
-    write_cached(key, compiled.object_code)
+    write_entry("jit", key, compiled.object_code)
     return Code(module, compiled.object_code, exports, from_cache=False)
 
 
@@ -181,12 +181,12 @@ def compile_runtime(bitcode: bytes, stub: str, exports: Iterable[str]) -> tuple[
     """
     wanted = tuple(exports)
     key = cache_key(*_machine(), "runtime", stub, bitcode, *wanted)
-    cached = read_cached(key)
+    cached = read_entry("jit", key)
     if cached is not None:
         names, _, code = cached.partition(b"\n")
         return code, tuple(names.decode().split())
     defined = tuple(dict.fromkeys((*wanted, *read_library(bitcode).outlined)))
     # It is optimised already, by the clang that made it; what is left is to make machine code of it.
     compiled = llvm.compile_module(prepared_text(bitcode) + stub, defined, level=0)
-    write_cached(key, " ".join(defined).encode() + b"\n" + compiled.object_code)
+    write_entry("jit", key, " ".join(defined).encode() + b"\n" + compiled.object_code)
     return compiled.object_code, defined

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from skep import llvm
+from skep.cache import cache_key, read_entry, write_entry
 from skep.errors import InternalError
-from skep.jit.cache import cache_key, read_cached, write_cached
 
 ENTRY = "skep_program"
 _VERSION = "library 1"
@@ -92,13 +92,13 @@ class Library:
 def read_library(bitcode: bytes) -> Library:
     """Cut bitcode into pieces; kept in the cache, because taking it apart needs LLVM."""
     key = cache_key(_VERSION, llvm.host().version, "library", bitcode)
-    cached = read_cached(key)
+    cached = read_entry("jit", key)
     if cached is not None:
         frame, rows = json.loads(cached)
         return Library(frame, {name: Function(r[0], r[1], tuple(r[2]), r[3], r[4]) for name, r in rows.items()})
     library = parse_library(llvm.disassemble(bitcode), llvm.function_types(bitcode))
     rows = {name: (f.text, f.declaration, f.uses, f.outlined, f.type) for name, f in library.functions.items()}
-    write_cached(key, json.dumps([library.frame, rows]).encode())
+    write_entry("jit", key, json.dumps([library.frame, rows]).encode())
     return library
 
 

@@ -4,16 +4,19 @@ once for Python's own calls (map operations, the packet loop around interpreted 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
 import secrets
+import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from skep import llvm
+from skep.cache import cache_directory
 from skep.diagnostics import Diagnostic
 from skep.errors import EngineError, UnsupportedError
 from skep.jit import compile_runtime
@@ -153,14 +156,6 @@ def architecture() -> str:
     return name
 
 
-def _cache_directory() -> Path:
-    chosen = os.environ.get("SKEP_CACHE")
-    if chosen:
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "skep"
-
-
 _bitcode: bytes | None = None
 _lock = threading.RLock()
 
@@ -180,19 +175,23 @@ def bitcode() -> bytes:
 
 
 def _compiled(arch: str) -> bytes:
-    directory = _cache_directory()
-    path = directory / native.file_name(arch)
-    found = native.read(path, arch)
-    if found is not None:
-        return found
+    kept = cache_directory()
+    with contextlib.ExitStack() as stack:
+        directory = kept or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        path = directory / native.file_name(arch)
+        return native.read(path, arch) or _build(arch, path)
+
+
+def _build(arch: str, path: Path) -> bytes:
     clang = native.find_clang()
     if clang is None:
         raise _no_bitcode("there is no clang to compile it with", "pip install 'skep[clang]', or set SKEP_CLANG")
     try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         native.build(arch, clang, path)
     except OSError as error:
-        raise _no_bitcode(f"{directory}: {error.strerror}", "set SKEP_CACHE to a directory you may write to") from error
+        advice = "set SKEP_CACHE to a directory you may write to"
+        raise _no_bitcode(f"{path.parent}: {error.strerror}", advice) from error
     except native.BuildError as error:
         raise _no_bitcode(
             str(error), "pip install 'skep[clang]', or set SKEP_CLANG to a clang of LLVM 15..22"

@@ -14,9 +14,9 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+from skep.cache import read_entry, write_entry
 from skep.diagnostics import Diagnostic
 from skep.errors import CompileError
-from skep.frontend.cache import read_entry, write_entry
 
 OLDEST_CLANG = 15
 _NEWEST_NAME = 40  # clang-40, clang-39, ... are tried after plain clang

@@ -6,7 +6,7 @@ import hashlib
 import pathlib
 from collections.abc import Callable
 
-from skep.frontend.cache import cache_directory, write_file
+from skep.cache import cache_directory, write_file
 
 # Type information as bytes, or a function that fetches it when it turns out to be needed.
 Types = bytes | Callable[[], bytes | None] | None
