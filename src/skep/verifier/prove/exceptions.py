@@ -14,7 +14,7 @@ def throws(need: Throws, state: MachineState, world: World) -> Violation | None:
     """Nothing is open in any frame; without a callback the thrown number is what the program returns."""
     if state.refs:
         values: dict[str, object] = {"event": Event.THROW.value, "acquired_at": state.refs[0][1]}
-        said = f"Unreleased reference id={state.refs[0][0]} alloc_insn={state.refs[0][1]}"
+        said = "bpf_throw would lead to reference leak"
         return Violation(Rule.REFERENCE_LEAK, need, said, None, values)
     violation = leaving.sections_closed(need, state, Event.THROW)
     if violation is not None or world.exception_callback is not None:

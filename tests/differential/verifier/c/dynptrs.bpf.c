@@ -1632,3 +1632,392 @@ int BPF_PROG(cgx2, struct cgroup *c)
     return 0;
 }
 
+
+// Beside iterators, locks, callbacks, exceptions, global functions.
+extern int bpf_iter_num_new(struct bpf_iter_num *it, int start, int end) __ksym __weak;
+extern int *bpf_iter_num_next(struct bpf_iter_num *it) __ksym __weak;
+extern void bpf_iter_num_destroy(struct bpf_iter_num *it) __ksym __weak;
+extern void bpf_local_irq_save(unsigned long *) __ksym;
+extern void bpf_local_irq_restore(unsigned long *) __ksym;
+extern void bpf_throw(u64 cookie) __ksym;
+extern void bpf_preempt_disable(void) __ksym; extern void bpf_preempt_enable(void) __ksym;
+extern void bpf_rcu_read_lock(void) __ksym; extern void bpf_rcu_read_unlock(void) __ksym;
+SEC("tc")
+int iter_over_dyn(struct __sk_buff *c)
+{
+    MEM;
+    bpf_iter_num_new((void*)&p,0,5);
+    bpf_iter_num_destroy((void*)&p);
+    return 0;
+}
+
+SEC("tc")
+int iter_over_dyn_use(struct __sk_buff *c)
+{
+    MEM;
+    bpf_iter_num_new((void*)&p,0,5);
+    bpf_iter_num_destroy((void*)&p);
+    return bpf_dynptr_size(&p);
+}
+
+SEC("tc")
+int iter_over_ref(struct __sk_buff *c)
+{
+    RES;
+    bpf_iter_num_new((void*)&p,0,5);
+    bpf_iter_num_destroy((void*)&p);
+    OUT;
+    return 0;
+}
+
+SEC("tc")
+int iter_over_dyn2(struct __sk_buff *c)
+{
+    MEM;
+    bpf_iter_num_new((void*)&p+8,0,5);
+    bpf_iter_num_destroy((void*)&p+8);
+    return *(volatile char*)&p;
+}
+
+SEC("tc")
+int dyn_over_iter(struct __sk_buff *c)
+{
+    struct bpf_dynptr p;
+    bpf_iter_num_new((void*)&p,0,5);
+    bpf_dynptr_from_mem(mem,8,0,&p);
+    return 0;
+}
+
+SEC("tc")
+int dyn_over_iter_dead(struct __sk_buff *c)
+{
+    struct bpf_dynptr p;
+    bpf_iter_num_new((void*)&p,0,5);
+    bpf_iter_num_destroy((void*)&p);
+    bpf_dynptr_from_mem(mem,8,0,&p);
+    return bpf_dynptr_size(&p);
+}
+
+SEC("tc")
+int irq_over_dyn(struct __sk_buff *c)
+{
+    MEM;
+    bpf_local_irq_save((void*)&p);
+    bpf_local_irq_restore((void*)&p);
+    return 0;
+}
+
+SEC("tc")
+int irq_over_ref(struct __sk_buff *c)
+{
+    RES;
+    bpf_local_irq_save((void*)&p);
+    bpf_local_irq_restore((void*)&p);
+    OUT;
+    return 0;
+}
+
+SEC("tc")
+int dyn_over_irq(struct __sk_buff *c)
+{
+    struct bpf_dynptr p;
+    bpf_local_irq_save((void*)&p);
+    bpf_dynptr_from_mem(mem,8,0,&p);
+    bpf_local_irq_restore((void*)&p);
+    return 0;
+}
+
+SEC("tc")
+int iter_slices(struct __sk_buff *c)
+{
+    struct bpf_dynptr p;
+    struct bpf_iter_num it;
+    int *v;
+    bpf_dynptr_from_skb(c,0,&p);
+    bpf_iter_num_new(&it,0,100);
+    int s=0;
+    while((v=bpf_iter_num_next(&it))){ char b[4]; char *x=bpf_dynptr_slice(&p,*v,b,4); if(!x) break; s+=*x; } bpf_iter_num_destroy(&it);
+    return s;
+}
+
+SEC("tc")
+int iter_adjust(struct __sk_buff *c)
+{
+    struct bpf_dynptr p;
+    struct bpf_iter_num it;
+    int *v;
+    bpf_dynptr_from_mem(mem,64,0,&p);
+    bpf_iter_num_new(&it,0,100);
+    while((v=bpf_iter_num_next(&it))){ struct bpf_dynptr q; bpf_dynptr_clone(&p,&q); bpf_dynptr_adjust(&q,*v,64); char *d=bpf_dynptr_data(&q,0,1); if(d) *d=1; } bpf_iter_num_destroy(&it);
+    return 0;
+}
+
+SEC("tc")
+int iter_res(struct __sk_buff *c)
+{
+    struct bpf_iter_num it;
+    int *v;
+    bpf_iter_num_new(&it,0,100);
+    while((v=bpf_iter_num_next(&it))){ RES; bpf_dynptr_write(&p,0,v,4,0); OUT; } bpf_iter_num_destroy(&it);
+    return 0;
+}
+
+SEC("tc")
+int iter_res_leak(struct __sk_buff *c)
+{
+    struct bpf_iter_num it;
+    int *v;
+    struct bpf_dynptr p;
+    bpf_iter_num_new(&it,0,100);
+    while((v=bpf_iter_num_next(&it))){ bpf_ringbuf_reserve_dynptr(&rb,16,0,&p); } bpf_iter_num_destroy(&it);
+    return 0;
+}
+
+SEC("tc")
+int throw_ref(struct __sk_buff *c)
+{
+    RES;
+    if(c->len) bpf_throw(0);
+    OUT;
+    return 0;
+}
+
+SEC("tc")
+int throw_loc(struct __sk_buff *c)
+{
+    MEM;
+    if(c->len) bpf_throw(0);
+    return 0;
+}
+
+SEC("tc")
+int in_preempt(struct __sk_buff *c)
+{
+    bpf_preempt_disable();
+    RES;
+    OUT;
+    bpf_preempt_enable();
+    return 0;
+}
+
+SEC("tc")
+int in_rcu(struct __sk_buff *c)
+{
+    bpf_rcu_read_lock();
+    RES;
+    char *s=bpf_dynptr_data(&p,0,8);
+    bpf_rcu_read_unlock();
+    if(s) *s=1;
+    OUT;
+    return 0;
+}
+
+static long lcb(u32 i, void *x)
+{
+    struct bpf_dynptr *p=x;
+    char b=i;
+    return bpf_dynptr_write(p,i,&b,1,0)!=0;
+}
+
+SEC("tc")
+int loop_dyn(struct __sk_buff *c)
+{
+    MEM;
+    bpf_loop(100,lcb,&p,0);
+    return 0;
+}
+
+SEC("tc")
+int loop_dyn_ref(struct __sk_buff *c)
+{
+    RES;
+    bpf_loop(100,lcb,&p,0);
+    OUT;
+    return 0;
+}
+
+static long lcb2(u32 i, void *x)
+{
+    bpf_dynptr_from_mem(mem,8,0,x);
+    return 0;
+}
+
+SEC("tc")
+int loop_remake(struct __sk_buff *c)
+{
+    MEM;
+    bpf_loop(100,lcb2,&p,0);
+    return bpf_dynptr_size(&p);
+}
+
+SEC("tc")
+int loop_make(struct __sk_buff *c)
+{
+    struct bpf_dynptr p;
+    bpf_loop(100,lcb2,&p,0);
+    return bpf_dynptr_size(&p);
+}
+
+static long lcb3(u32 i, void *x)
+{
+    bpf_ringbuf_submit_dynptr(x,0);
+    return 1;
+}
+
+SEC("tc")
+int loop_submit(struct __sk_buff *c)
+{
+    RES;
+    bpf_loop(1,lcb3,&p,0);
+    return 0;
+}
+
+static long lcb4(u32 i, void *x)
+{
+    bpf_ringbuf_reserve_dynptr(&rb,8,0,x);
+    bpf_ringbuf_discard_dynptr(x,0);
+    return 0;
+}
+
+SEC("tc")
+int loop_resdis(struct __sk_buff *c)
+{
+    struct bpf_dynptr p;
+    bpf_loop(100,lcb4,&p,0);
+    return 0;
+}
+
+struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, 2); __type(key, __u32); __type(value, __u32); } pa SEC(".maps");
+SEC("tc")
+int tail_ref(struct __sk_buff *c)
+{
+    RES;
+    bpf_tail_call(c,&pa,0);
+    OUT;
+    return 0;
+}
+
+SEC("tc")
+int tail_loc(struct __sk_buff *c)
+{
+    MEM;
+    bpf_tail_call(c,&pa,0);
+    return bpf_dynptr_size(&p);
+}
+
+SEC("tc")
+int ldabs(struct __sk_buff *c)
+{
+    RES;
+    asm volatile("r6=%0; r0 = *(u8*)skb[0]"::"r"(c):"r0","r1","r2","r3","r4","r5","r6");
+    OUT;
+    return 0;
+}
+
+struct lk { struct bpf_spin_lock l; int x; };
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, struct lk); } lm SEC(".maps");
+SEC("tc")
+int mem_with_lock(struct __sk_buff *c)
+{
+    struct bpf_dynptr p;
+    u32 k=0;
+    struct lk *v=bpf_map_lookup_elem(&lm,&k);
+    if(!v) return 0;
+    bpf_dynptr_from_mem(v,8,0,&p);
+    return 0;
+}
+
+SEC("tc")
+int mem_beside_lock(struct __sk_buff *c)
+{
+    struct bpf_dynptr p;
+    u32 k=0;
+    struct lk *v=bpf_map_lookup_elem(&lm,&k);
+    if(!v) return 0;
+    bpf_dynptr_from_mem(&v->x,4,0,&p);
+    return 0;
+}
+
+SEC("tc")
+int dyn_in_lock(struct __sk_buff *c)
+{
+    MEM;
+    u32 k=0;
+    char b[4];
+    struct lk *v=bpf_map_lookup_elem(&lm,&k);
+    if(!v) return 0;
+    bpf_spin_lock(&v->l);
+    bpf_dynptr_read(b,4,&p,0,0);
+    bpf_spin_unlock(&v->l);
+    return 0;
+}
+
+SEC("tc")
+int dynk_in_lock(struct __sk_buff *c)
+{
+    MEM;
+    u32 k=0;
+    char b[4];
+    struct lk *v=bpf_map_lookup_elem(&lm,&k);
+    if(!v) return 0;
+    bpf_spin_lock(&v->l);
+    bpf_dynptr_size(&p);
+    bpf_spin_unlock(&v->l);
+    return 0;
+}
+
+SEC("tc")
+int pass_slice_static(struct __sk_buff *c)
+{
+    struct bpf_dynptr p;
+    bpf_dynptr_from_skb(c,0,&p);
+    char *s=bpf_dynptr_slice(&p,0,0,8);
+    return s?*s:0;
+}
+
+__weak int gmem(char *x __arg_nonnull)
+{
+    return *x;
+}
+
+SEC("tc")
+int slice_global(struct __sk_buff *c)
+{
+    struct bpf_dynptr p;
+    bpf_dynptr_from_skb(c,0,&p);
+    char *s=bpf_dynptr_slice_rdwr(&p,0,mem,8);
+    return s?gmem(s):0;
+}
+
+SEC("tc")
+int rdslice_global(struct __sk_buff *c)
+{
+    struct bpf_dynptr p;
+    bpf_dynptr_from_skb(c,0,&p);
+    char *s=bpf_dynptr_slice(&p,0,mem,8);
+    return s?gmem(s):0;
+}
+
+SEC("tc")
+int slice_maybe_global(struct __sk_buff *c)
+{
+    struct bpf_dynptr p;
+    bpf_dynptr_from_skb(c,0,&p);
+    char *s=bpf_dynptr_slice_rdwr(&p,0,mem,8);
+    return gmem(s);
+}
+
+__weak int gnull(char *x)
+{
+    return x?*x:0;
+}
+
+SEC("tc")
+int slice_null_global(struct __sk_buff *c)
+{
+    struct bpf_dynptr p;
+    bpf_dynptr_from_skb(c,0,&p);
+    char *s=bpf_dynptr_slice_rdwr(&p,0,mem,8);
+    return gnull(s);
+}
+

@@ -203,7 +203,7 @@ def test_exceptions_end_the_path_with_nothing_open() -> None:
     assert check("r1 = 0\ncall 0", "bpf_throw").outcome is Outcome.REJECTED  # the text still needs an end
     assert check("r1 = 0\ncall 0" + END, "bpf_throw").outcome is Outcome.ACCEPTED
     leak = ACQUIRE + "r1 = 0\ncall 0" + END
-    assert "Unreleased reference" in said(check(leak, "bpf_task_acquire", "bpf_throw"))
+    assert "bpf_throw would lead to reference leak" in said(check(leak, "bpf_task_acquire", "bpf_throw"))
     linking: dict[str, object] = {"prog_type": ProgType.CGROUP_SKB, "attach_type": AttachType.CGROUP_INET_INGRESS}
     verdict = check("r1 = 7\ncall 0" + END, "bpf_throw", **linking)
     assert "the register R1 has smin=7 smax=7" in said(verdict)
