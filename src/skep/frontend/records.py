@@ -119,5 +119,6 @@ def _checksum(path: pathlib.Path) -> str | None:
 
 def _diagnostic(fields: dict[str, Any]) -> Diagnostic:
     span = Span(**fields["span"]) if fields["span"] is not None else None
-    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-    return Diagnostic(**{**plain, "severity": Severity(fields["severity"]), "span": span})
+    plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    plain |= {"severity": Severity(fields["severity"]), "span": span}
+    return Diagnostic(**plain)
