@@ -118,7 +118,7 @@ def _lets_escape(insn: Instruction | None, at: _Places) -> bool:
     if insn is None:
         return False
     if insn.opcode in (_CALL, _CALL_REGISTER):
-        return not _is_helper(insn) and any(place is not None for place in at[1:6])
+        return not _is_leaf(insn) and any(place is not None for place in at[1:6])
     return insn.opcode & op.CLASS_MASK == op.STX and at[insn.src] is not None
 
 
@@ -144,19 +144,20 @@ def _effect(insn: Instruction | None, at: _Places, callbacks: bool) -> tuple[int
 
 
 def _read_by_call(insn: Instruction, at: _Places, callbacks: bool) -> int:
-    """A helper reads upwards from an address it is given; a function, or a helper that calls one back, anywhere."""
+    """The kernel reads upwards from an address it is given; a function, or what calls one back, anywhere."""
     read = 0
     for place in at[1:6]:
         if place is None:
             continue
-        if callbacks or not _is_helper(insn) or not isinstance(place, int):
+        if callbacks or not _is_leaf(insn) or not isinstance(place, int):
             return ALL
         read |= _cells(place, 0, max(0, -place))
     return read
 
 
-def _is_helper(insn: Instruction) -> bool:
-    return insn.opcode == _CALL and insn.src == op.CALL_HELPER
+def _is_leaf(insn: Instruction) -> bool:
+    """A function of the kernel: it keeps no address of the stack that the program could get back as one."""
+    return insn.opcode == _CALL and insn.src in (op.CALL_HELPER, op.CALL_KFUNC)
 
 
 def _size(insn: Instruction) -> int:

@@ -25,6 +25,7 @@ from skep.verifier.requirements.kfuncs import KfuncArguments, KfuncAvailable, Kf
 from skep.verifier.requirements.kinds import Requirement, Rule, Violation
 from skep.verifier.state import kfuncs
 from skep.verifier.state.kfuncs import KfuncParam, KfuncProto, Wants
+from skep.verifier.state.kptrs import in_rcu
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.objects import Trust, same_or_nested
 from skep.verifier.state.offsets import MAX_OFFSET
@@ -125,7 +126,7 @@ def kfunc_place(need: KfuncPlace, state: MachineState, world: World) -> Violatio
         if held is not None:
             values: dict[str, object] = {"function": name, "section": held[1]}
             return Violation(Rule.SECTION_SLEEPS, need, held[0], None, values)
-    if proto.has(KfuncFlag.RCU_PROTECTED) and may_sleep(state, world) and not sections.rcu:
+    if proto.has(KfuncFlag.RCU_PROTECTED) and not in_rcu(state, world):
         said = f"kernel func {name} requires RCU critical section protection"
         return Violation(Rule.SECTION_NEEDED, need, said, None, {"kfunc": name})
     return None
@@ -252,8 +253,8 @@ def _object(
         said = f"kernel function {need.name} args#{index} pointer type {target} is not supported"
         return wrong(need, index, value, "a pointer to plain memory", said)
     if proto.row.flags & _STRICT and not _trusted(value):
-        in_rcu = found is not None and bool(found.trust & Trust.RCU)
-        if not proto.has(KfuncFlag.RCU) or not in_rcu:
+        protected = found is not None and bool(found.trust & Trust.RCU)
+        if not proto.has(KfuncFlag.RCU) or not protected:
             is_rcu = proto.has(KfuncFlag.RCU)
             said = f"R{reg} must be {'a rcu pointer' if is_rcu else 'referenced or trusted'}"
             text = "trusted, or under RCU" if is_rcu else "trusted, or a reference the program owns"

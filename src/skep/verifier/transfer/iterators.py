@@ -10,9 +10,9 @@ from skep.btf.types import Struct
 from skep.errors import SkepError
 from skep.verifier.state.iterators import Iterator
 from skep.verifier.state.kfuncs import Wants
+from skep.verifier.state.kptrs import in_rcu
 from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.objects import Object, Trust, is_struct
-from skep.verifier.state.sleeping import may_sleep
 from skep.verifier.state.stack import ALL_INVALID, ITERATOR, Cell, object_index, part_of
 from skep.verifier.state.values import Kind, Pointer, Value, constant, unknown
 from skep.verifier.transfer import stack
@@ -53,8 +53,7 @@ def _trust(call: Call) -> Trust:
     """RCU protects the elements only as long as the section lasts that the iterator was made in."""
     if not call.proto.has(KfuncFlag.RCU_PROTECTED):
         return Trust.NONE
-    in_rcu = call.state.sections.rcu or not may_sleep(call.state, call.world)
-    return Trust.RCU if in_rcu else Trust.UNTRUSTED
+    return Trust.RCU if in_rcu(call.state, call.world) else Trust.UNTRUSTED
 
 
 def _held(frame: Frame, place: int) -> Iterator:
