@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from skep.verifier.domains.scalar import Scalar
+from skep.verifier.explore.digest import FrameDigest, make_digest
 from skep.verifier.state.dynptrs import Dynptr, Slice
 from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.stack import INVALID, MISC, SPILL, ZERO, Cell
@@ -34,8 +35,20 @@ class Comparison:
         self.cells: list[tuple[Cell, Cell]] = []
         self.uninit = False
 
-    def states(self, old: MachineState, new: MachineState, live: tuple[int, ...], cells: tuple[int, ...]) -> bool:
-        """Frame by frame. ``live``, ``cells``: for each frame the registers and stack cells that matter."""
+    def states(
+        self,
+        old: MachineState,
+        new: MachineState,
+        live: tuple[int, ...],
+        cells: tuple[int, ...],
+        digest: tuple[FrameDigest, ...] | None = None,
+    ) -> bool:
+        """Frame by frame.
+
+        Args:
+            live, cells: for each frame the registers and stack cells that matter.
+            digest: of the old state, for RELAXED, if it is there already.
+        """
         if (
             len(old.locks) != len(new.locks)
             or len(old.refs) != len(new.refs)
@@ -45,15 +58,24 @@ class Comparison:
             return False
         if len(old.irqs) != len(new.irqs):
             return False
-        for a, b, mask in zip(old.frames, new.frames, live, strict=True):
-            if not self._registers(a, b, mask):
-                return False
+        if digest is None and self.mode is Mode.RELAXED:
+            digest = make_digest(old, live, cells)
+        if digest is not None:
+            for known, b in zip(digest, new.frames, strict=True):
+                if not self._digested_registers(known, b):
+                    return False
+        else:
+            for a, b, mask in zip(old.frames, new.frames, live, strict=True):
+                if not self._registers(a, b, mask):
+                    return False
         for (a_id, _), (b_id, _) in zip((*old.refs, *old.irqs), (*new.refs, *new.irqs), strict=True):
             if not self._same_id(a_id, b_id):
                 return False
         for held, new_held in zip(old.locks, new.locks, strict=True):
             if not held.covers(new_held, self._same_id):
                 return False
+        if digest is not None:
+            return all(self._digested_stack(known, b) for known, b in zip(digest, new.frames, strict=True))
         return all(self._stack(a, b, cell_mask) for a, b, cell_mask in zip(old.frames, new.frames, cells, strict=True))
 
     def commit(self, complete: bool) -> None:
@@ -155,24 +177,45 @@ class Comparison:
             return isinstance(b, Dynptr) and a.covers(b, self._same_id)
         return a is not None and isinstance(b, Slice) and a.covers(b, self._same_id)
 
-    def _stack(self, old: Frame, new: Frame, mask: int) -> bool:
-        relaxed = self.mode is Mode.RELAXED
-        stack = new.stack
-        count = len(stack)
-        for index, cell in enumerate(old.stack):
-            if cell is None or (relaxed and not cell.read) or not mask >> index & 1:
-                continue
+    def _digested_registers(self, known: FrameDigest, new: Frame) -> bool:
+        old = known.frame
+        if old.call_slot != new.call_slot or old.callback != new.callback or old.callback_depth > new.callback_depth:
+            return False
+        regs = new.regs
+        for index in known.numbers:
+            if type(regs[index]) is not Number:
+                return False
+        for index, value in known.values:
+            other = regs[index]
+            if other is None or not self._values(value, other):
+                return False
+        return True
+
+    def _digested_stack(self, known: FrameDigest, new: Frame) -> bool:
+        stack, cells = new.stack, known.cells
+        count, pairs = len(stack), self.cells
+        for place, (index, cell, is_compared) in enumerate(cells):
             twin = stack[index] if index < count else None
-            if twin is not None and cell.types is twin.types and relaxed:
-                self.cells.append((cell, twin))
-                value, other = cell.value, twin.value
-                if cell.object is not None and not self._objects(cell, twin):
-                    return False
-                if value is None or (type(value) is Number and type(other) is Number and not value.precise):
-                    continue
-                if other is None or cell.size != twin.size or not self._values(value, other):
-                    return False
-            elif not self._cells(cell, twin):
+            if twin is cell and not is_compared and cell.object is None:
+                continue
+            if twin is None or cell.types != twin.types or cell.size != twin.size:
+                same = self._cells(cell, twin)
+            else:
+                pairs.append((cell, twin))
+                same = cell.object is None or self._objects(cell, twin)
+                if same and is_compared:
+                    value, other = cell.value, twin.value
+                    same = value is not None and other is not None and self._values(value, other)
+                elif same and cell.value is not None:
+                    same = type(twin.value) is Number
+            if not same:
+                cells[0], cells[place] = cells[place], cells[0]
+                return False
+        return True
+
+    def _stack(self, old: Frame, new: Frame, mask: int) -> bool:
+        for index, cell in enumerate(old.stack):
+            if cell is not None and mask >> index & 1 and not self._cells(cell, new.cell(index)):
                 return False
         return self.mode is not Mode.EXACT or self._nothing_new(old, new, mask)
 

@@ -6,6 +6,7 @@ from skep.abi.kfuncs import KfuncFlag
 from skep.isa import opcodes as op
 from skep.isa.instruction import Instruction
 from skep.verifier.explore.covers import Comparison, Mode
+from skep.verifier.explore.digest import FrameDigest, make_digest
 from skep.verifier.flow.liveness import live_registers
 from skep.verifier.flow.stack_liveness import live_cells
 from skep.verifier.requirements.kinds import Rule, Terminates, Violation
@@ -36,24 +37,36 @@ class Checkpoint:
         parent: the checkpoint before it on its path; depth: how many there are.
         loop: the outermost unfinished checkpoint that a path from here was found covered by: until that one is
             finished, what proofs relied on is not all known here.
+        live, cells: for each frame of the state, the registers and stack cells that matter.
     """
 
-    __slots__ = ("branches", "depth", "hits", "loop", "misses", "parent", "state")
+    __slots__ = ("_digest", "branches", "cells", "depth", "hits", "live", "loop", "misses", "parent", "state")
 
-    def __init__(self, state: MachineState, parent: Checkpoint | None) -> None:
+    def __init__(
+        self, state: MachineState, parent: Checkpoint | None, live: tuple[int, ...], cells: tuple[int, ...]
+    ) -> None:
         self.state = state
         self.parent = parent
+        self.live = live
+        self.cells = cells
         self.depth: int = 0 if parent is None else parent.depth + 1
         self.branches = 1
         self.loop: Checkpoint | None = None
         self.hits = 0
         self.misses = 0
+        self._digest: tuple[FrameDigest, ...] | None = None
 
     @property
     def unfinished_loop(self) -> Checkpoint | None:
         """The loop head that it still depends on, if any."""
         head = self.loop
         return head if head is not None and head.branches else None
+
+    def digest(self) -> tuple[FrameDigest, ...]:
+        """What has to be compared of it, now that everything from here is explored: the sooner asked, the less."""
+        if self._digest is None:
+            self._digest = make_digest(self.state, self.live, self.cells)
+        return self._digest
 
 
 def finish(node: Checkpoint | None) -> None:
@@ -62,6 +75,8 @@ def finish(node: Checkpoint | None) -> None:
         node.branches -= 1
         if node.branches:
             return
+        if node.unfinished_loop is None:
+            node.digest()
         node = node.parent
 
 
@@ -131,7 +146,7 @@ class Pruner:
         if not add:
             return False
         renew(state)
-        made = Checkpoint(state.copy(), parent)
+        made = Checkpoint(state.copy(), parent, live, cells)
         saved.append(made)
         self.total += 1
         self._last_insns, self._last_jumps = insns, jumps
@@ -182,7 +197,7 @@ class Pruner:
         complete: bool,
     ) -> bool:
         comparison = Comparison(mode, self.world)
-        if not comparison.states(node.state, state, live, cells):
+        if not comparison.states(node.state, state, live, cells, node.digest() if complete else None):
             return False
         node.hits += 1
         comparison.commit(complete)

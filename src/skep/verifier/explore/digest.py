@@ -1,0 +1,55 @@
+"""What has to be compared of a saved state from which everything is explored: what proofs relied on, and nothing else.
+
+By then nothing that follows can mark more of it, so it is written down once. Marks that come later come from paths that
+share a number or cell with the state but do not lead through it; leaving them out is right, and covers more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from skep.verifier.state.machine import Frame, MachineState
+from skep.verifier.state.stack import Cell
+from skep.verifier.state.values import Number, Value
+
+
+@dataclass(frozen=True, slots=True)
+class FrameDigest:
+    """One frame.
+
+    Attributes:
+        numbers: registers that must hold a number, any.
+        values: registers that are compared: pointers, and numbers that a proof relied on.
+        cells: stack cells that are read later, by index; the flag says whether their spill is compared. The order
+            changes: what told two states apart last time comes first.
+    """
+
+    frame: Frame
+    numbers: tuple[int, ...]
+    values: tuple[tuple[int, Value], ...]
+    cells: list[tuple[int, Cell, bool]]
+
+
+def make_digest(state: MachineState, live: tuple[int, ...], cells: tuple[int, ...]) -> tuple[FrameDigest, ...]:
+    """Write it down. ``live``, ``cells``: for each frame the registers and stack cells that matter."""
+    return tuple(
+        _frame(frame, mask, cell_mask) for frame, mask, cell_mask in zip(state.frames, live, cells, strict=True)
+    )
+
+
+def _frame(frame: Frame, live: int, cells: int) -> FrameDigest:
+    held = [(index, value) for index, value in enumerate(frame.regs[:10]) if value is not None and live >> index & 1]
+    return FrameDigest(
+        frame,
+        tuple([index for index, value in held if type(value) is Number and not value.precise]),
+        tuple([(index, value) for index, value in held if type(value) is not Number or value.precise]),
+        [
+            (index, cell, _is_compared(cell.value))
+            for index, cell in enumerate(frame.stack)
+            if cell is not None and cell.read and cells >> index & 1
+        ],
+    )
+
+
+def _is_compared(value: Value | None) -> bool:
+    return value is not None and (type(value) is not Number or value.precise)
