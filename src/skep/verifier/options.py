@@ -29,6 +29,10 @@ class Options:
         max_insns: instructions to simulate before giving up.
         entry: what the program finds in its registers.
         masked_shifts: shift amounts outside the width are masked (RFC 9669) instead of rejected (Linux).
+        strict_alignment: every access must be aligned to its size, as for machines that cannot do others
+            (BPF_F_STRICT_ALIGNMENT).
+        save_often: save a state wherever states are compared, however few instructions were seen since
+            (BPF_F_TEST_STATE_FREQ): slower, and the order in which paths are pruned shows.
         observe: told (slot, state.machine.MachineState) before each instruction that is simulated; it must not change
             the state, which goes on changing after the call.
     """
@@ -36,4 +40,6 @@ class Options:
     max_insns: int = MAX_INSNS
     entry: ContextEntry | MemoryEntry = field(default_factory=ContextEntry)
     masked_shifts: bool = False
+    strict_alignment: bool = False
+    save_often: bool = False
     observe: Callable[[int, Any], None] | None = field(default=None, compare=False)

@@ -43,8 +43,6 @@ STRICTER = {
     "mu/20251122/5379": "32-bit additions do not link",
     "vp/7.3-v3-zig22/verifier_subreg/arsh_31_and": "arithmetic shifts of the sign do not fork",
     "vp/7.3-v3-zig22/verifier_subreg/arsh_63_or": "arithmetic shifts of the sign do not fork",
-    "vp/7.3-v3-zig22/test_tc_change_tail/change_tail": "a second comparison with data_end teaches nothing",
-    "mu/20251122/6212": "a second comparison with data_end teaches nothing",
 }
 SECONDS = 60
 

@@ -93,7 +93,7 @@ def compare(corpus: Corpus, row: Row, seconds: int) -> Compared:
     start = time.perf_counter()
     try:
         with time_limit(seconds):
-            verdict = judge(corpus.link(row))
+            verdict = judge(corpus.link(row), corpus.options(row))
     except _TimeoutError:
         return Compared(Kind.TIMEOUT, row, None, time.perf_counter() - start)
     except SkepError as error:

@@ -26,8 +26,9 @@ from skep.isa.instruction import Instruction, KfuncRef, KsymRef, MapRef, MapValu
 from skep.model.maps import MapSpec
 from skep.model.programs import LinkedProgram, Subprogram
 from skep.model.target import Target
+from skep.verifier import Options
 
-_STRICT_ALIGNMENT, _SLEEPABLE, _FRAGS = 1, 16, 32
+_STRICT_ALIGNMENT, _SAVE_OFTEN, _SLEEPABLE, _FRAGS = 1, 8, 16, 32
 _ATTACH_PREFIXES = {23: "btf_trace_", 27: "bpf_lsm_", 28: "bpf_iter_", 43: "bpf_lsm_"}
 _ROWS = ".jsonl.gz"
 _BLOBS = "btf.tar.gz"
@@ -75,12 +76,17 @@ class Corpus:
             self._btfs[name] = parse_btf(self._blobs[name])
         return self._btfs[name]
 
+    def options(self, row: Row) -> Options:
+        """How the kernel was asked to verify the row."""
+        flags = row["prog"]["prog_flags"]
+        return Options(strict_alignment=bool(flags & _STRICT_ALIGNMENT), save_often=bool(flags & _SAVE_OFTEN))
+
     def in_scope(self, row: Row) -> bool:
         """Whether the row asks for something that a linked program can say."""
         prog = row["prog"]
         if _casts_by_number(prog):
             return False
-        if prog["prog_flags"] & _STRICT_ALIGNMENT or ("insns" not in prog and prog["insns_blob"] not in self._blobs):
+        if "insns" not in prog and prog["insns_blob"] not in self._blobs:
             return False
         if any("content_blob" in item and item["content_blob"] not in self._blobs for item in prog["maps"]):
             return False

@@ -29,6 +29,7 @@ PHRASES = {
     "flow_keys": "the flow keys",
     "rdonly_untrusted_mem": "a pointer to kernel memory of unknown size",
     "buf": "a buffer of the iterator",
+    "tp_buffer": "the tracepoint's buffer",
     "arena": "an address in an arena",
     "dynptr_ptr": "a dynptr that was handed in",
     "ptr_": "a pointer to a kernel object",

@@ -162,7 +162,7 @@ class Comparison:
         if self.mode is Mode.EXACT:
             if old.range != new.range:
                 return False
-        elif old.range > new.range:
+        elif old.range > new.range or (old.range < 0 <= new.range):
             return False
         if not self._same_id(old.id, new.id) or not self._same_id(old.ref, new.ref):
             return False

@@ -119,7 +119,7 @@ class Pruner:
             saved = self.saved[key] = []
         forced = slot in self.forced
         new_insns, new_jumps = insns - self._last_insns, jumps - self._last_jumps
-        add = forced or (new_jumps >= 2 and new_insns >= 8)
+        add = forced or self.world.options.save_often or (new_jumps >= 2 and new_insns >= 8)
         live, cells = self._what_matters(slot, state)
         evict = None
         for node in reversed(saved):

@@ -40,6 +40,7 @@ _NOT_ATOMIC = frozenset(
     }
 )
 
+_ALIGNED_ELSEWHERE = frozenset({Kind.STACK, Kind.ARENA})  # the stack always is, arenas never
 _ATOMIC = frozenset({Use.ATOMIC, Use.ATOMIC_LOAD, Use.ATOMIC_STORE})
 
 # Pointers that a load of a context field may give.
@@ -54,6 +55,7 @@ _FIELD_KINDS = frozenset(
         FieldKind.SOCK_COMMON,
         FieldKind.FLOW_KEYS,
         FieldKind.BTF_OBJECT,
+        FieldKind.TRACEPOINT_BUFFER,
     }
 )
 
@@ -67,6 +69,10 @@ def valid_access(need: ValidAccess, state: MachineState, world: World) -> Violat
         said = f"R{need.reg} invalid mem access '{pointer.name}'"
         values: dict[str, object] = {"pointer": pointer.name, "map": pointer.map.name if pointer.map else None}
         return Violation(Rule.NULLABLE, need, said, need.reg, values)
+    if world.options.strict_alignment and pointer.kind not in _ALIGNED_ELSEWHERE:
+        violation = regions.aligned(need, pointer)
+        if violation is not None:
+            return violation
     if need.use in _ATOMIC:
         violation = _atomic(need, pointer)
         if violation is not None:
@@ -200,6 +206,7 @@ _BY_KIND: dict[Kind, Callable[[ValidAccess, Pointer, MachineState, World], Viola
     Kind.BTF: objects.valid_access,
     Kind.PROBED: objects.probed_access,
     Kind.BUFFER: objects.buffer_access,
+    Kind.TRACEPOINT_BUFFER: objects.buffer_access,
     Kind.ARENA: arena.access,
     Kind.DYNPTR: _nothing_there,
 }

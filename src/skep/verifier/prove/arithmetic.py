@@ -47,6 +47,7 @@ _MOVABLE = frozenset(
         Kind.FUNC,
         Kind.BTF,
         Kind.BUFFER,
+        Kind.TRACEPOINT_BUFFER,
         Kind.DYNPTR,
     }
 )

@@ -140,7 +140,6 @@ def _special(need: SuitableMap, state: MachineState, world: World) -> Violation 
         if not isinstance(flags, Number) or flags.value != 0:
             said = "get_local_storage() doesn't support non-zero flags"
             return Violation(Rule.ARGUMENT_VALUE, need, said, 2, {"helper": "bpf_get_local_storage"})
-        flags.rely()
     if need.helper == 197:  # bpf_dynptr_from_mem
         return dynptrs.of_map_value(need, state)
     return None

@@ -14,7 +14,7 @@ from skep.verifier.requirements.kinds import Requirement, Rule, Use, ValidAccess
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.objects import Object, Trust, same_or_nested
 from skep.verifier.state.typed_context import TypedContext
-from skep.verifier.state.values import Pointer
+from skep.verifier.state.values import Kind, Pointer
 from skep.verifier.state.world import World
 
 _READS = frozenset({Use.READ, Use.ATOMIC_LOAD})
@@ -173,6 +173,8 @@ def buffer(need: Requirement, reg: int, pointer: Pointer, offset: int, size: int
     """A buffer: constant offsets; its end is checked when the program is attached (kernel: check_buffer_access)."""
     offset += pointer.off
     what = "rdonly" if pointer.readonly else "rdwr"
+    if pointer.kind is Kind.TRACEPOINT_BUFFER:
+        what = "tracepoint"
     values: dict[str, object] = {"offset": offset, "size": size, "pointer": pointer.name}
     if writes and pointer.readonly:
         said = f"R{reg} cannot write into rdonly_buf"

@@ -83,18 +83,37 @@ def unmoved(need: Requirement, pointer: Pointer, reg: int) -> Violation | None:
 
 
 def aligned(need: ValidAccess, pointer: Pointer) -> Violation | None:
-    """Strict alignment, as atomics need it (kernel: check_generic_ptr_alignment)."""
-    size, off = need.size, pointer.off + need.offset
+    """Strict alignment, as atomics need it (kernel: check_generic_ptr_alignment). Packets start 2 bytes after an aligned
+    address, so that the headers after Ethernet's are aligned (check_pkt_ptr_alignment).
+    """
+    size = need.size
+    extra = NET_IP_ALIGN if pointer.kind in (Kind.PACKET, Kind.PACKET_META) else 0
+    off = pointer.off + need.offset
     low_bits = size - 1
     unknown = pointer.var is not None and pointer.var.mask & low_bits
     base = pointer.var.value if pointer.var is not None else 0
-    if size == 1 or (not unknown and (base + off) & low_bits == 0):
+    if size == 1 or (not unknown and (base + extra + off) & low_bits == 0):
         return None
-    said = f"misaligned {_ALIGN_NAMES.get(pointer.kind, '')}access off {base}+{pointer.off}+{need.offset} size {size}"
+    shown = f"{base}" if pointer.var is None or not pointer.var.mask else f"({base:#x}; {pointer.var.mask:#x})"
+    shown = f"{extra}+{shown}" if extra else shown
+    said = f"misaligned {_ALIGN_NAMES.get(pointer.kind, '')}access off {shown}+{pointer.off}+{need.offset} size {size}"
     return Violation(Rule.MISALIGNED, need, said, need.reg, {"offset": off, "size": size})
 
 
-_ALIGN_NAMES = {Kind.STACK: "stack ", Kind.MAP_VALUE: "value ", Kind.CTX: "context "}
+NET_IP_ALIGN = 2
+_ALIGN_NAMES = {
+    Kind.STACK: "stack ",
+    Kind.MAP_VALUE: "value ",
+    Kind.MAP_KEY: "key ",
+    Kind.CTX: "context ",
+    Kind.PACKET: "packet ",
+    Kind.PACKET_META: "packet ",
+    Kind.FLOW_KEYS: "flow keys ",
+    Kind.SOCK: "sock ",
+    Kind.SOCK_COMMON: "sock_common ",
+    Kind.TCP_SOCK: "tcp_sock ",
+    Kind.XDP_SOCK: "xdp_sock ",
+}
 
 
 def plain_context(world: World, pointer: Pointer, size: int) -> bool:

@@ -19,9 +19,11 @@ def moved(pointer: Pointer, by: Scalar, code: int, new_id: int) -> Pointer:
     if not by[1]:
         off = pointer.off + by.smin if code == ADD else pointer.off - by.smin
         if -_S32 <= off < _S32:
-            return pointer.moved(off, pointer.var, pointer.id, pointer.range)
+            return pointer.moved(
+                off, pointer.var, pointer.id, pointer.range if off >= pointer.off else max(pointer.range, 0)
+            )
     var = alu.apply(code, Scalar.ZERO if pointer.var is None else pointer.var, by)
     if pointer.kind in (Kind.PACKET, Kind.PACKET_META):
         keeps_range = code != ADD and by.smin >= 0
-        return pointer.moved(pointer.off, var, new_id, pointer.range if keeps_range else 0)
+        return pointer.moved(pointer.off, var, new_id, max(pointer.range, 0) if keeps_range else 0)
     return pointer.moved(pointer.off, var, pointer.id, pointer.range)

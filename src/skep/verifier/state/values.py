@@ -108,6 +108,7 @@ class Kind(IntEnum):
     PROBED = 17  # kernel memory of unknown size that is read with care (MEM_RDONLY | PTR_UNTRUSTED)
     BUFFER = 18  # a buffer whose size the kernel checks when the program is attached
     ARENA = 19  # an address in an arena: any number, followed with care
+    TRACEPOINT_BUFFER = 21  # what a writable tracepoint hands over; sized as BUFFER
     DYNPTR = 20  # a dynptr that is not on the stack and does not change (CONST_PTR_TO_DYNPTR)
 
 
@@ -131,6 +132,7 @@ KIND_NAMES = {
     Kind.BTF: "ptr_",
     Kind.PROBED: "rdonly_untrusted_mem",
     Kind.BUFFER: "buf",
+    Kind.TRACEPOINT_BUFFER: "tp_buffer",
     Kind.ARENA: "arena",
     Kind.DYNPTR: "dynptr_ptr",
 }
@@ -140,6 +142,9 @@ _SAID_READ_ONLY = frozenset({Kind.MEMORY, Kind.BUFFER})
 PACKET_KINDS = frozenset({Kind.PACKET, Kind.PACKET_META, Kind.PACKET_END})
 
 
+AT_END, BEYOND_END = -1, -2  # ranges of packet pointers at data_end or after it (AT_PKT_END), and only after it
+
+
 class Pointer:
     """An address: region, fixed offset in bytes, variable offset.
 
@@ -147,7 +152,8 @@ class Pointer:
         off: fixed part of the offset.
         var: variable part; None: zero.
         id: packet pointers with the same id have the same variable part; nullable ones are NULL together.
-        range: for packet pointers: readable bytes from ``base + var``.
+        range: for packet pointers: readable bytes from ``base + var``; AT_END or BEYOND_END: it is known not to lie in
+            the packet.
         nullable: may be NULL.
         map: blueprint, for MAP, MAP_VALUE and MAP_KEY (an inner map's template).
         size: bytes, for MEMORY and RECORD.

@@ -11,7 +11,7 @@ from skep.verifier.domains.scalar import Scalar
 from skep.verifier.state.fields import LATER, LOCKS
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.offsets import MAX_PACKET_OFFSET
-from skep.verifier.state.values import Kind, Number, Pointer, Value, constant
+from skep.verifier.state.values import AT_END, BEYOND_END, Kind, Number, Pointer, Value, constant
 from skep.verifier.state.world import World
 
 Fork = tuple[int, MachineState]
@@ -63,7 +63,7 @@ def make(insn: Instruction, slot: int, world: World) -> Branch:
                         b.rely()
                     return after if code == op.JEQ else target
             if isinstance(b, Pointer) and width == 64:
-                return _two_pointers(state, forks, a, b, code, (target, after), world)
+                return _two_pointers(state, forks, (insn.dst, insn.src), code, (target, after), world)
         forks.append((target, state.copy()))
         return after
 
@@ -189,23 +189,54 @@ _END_FIRST: dict[int, tuple[bool, bool]] = {
 
 
 def _two_pointers(
-    state: MachineState, forks: list[Fork], a: Pointer, b: Pointer, code: int, places: tuple[int, int], world: World
+    state: MachineState, forks: list[Fork], regs: tuple[int, int], code: int, places: tuple[int, int], world: World
 ) -> int:
     target, after = places
+    a, b = state.regs[regs[0]], state.regs[regs[1]]
+    assert isinstance(a, Pointer)
+    assert isinstance(b, Pointer)
+    taken = _decided(a, b, code)
+    if taken is not None:
+        return target if taken else after
     other = state.copy()
     forks.append((target, other))
     if _are_packet_and_end(a, b):
-        row, pointer = _PACKET_FIRST.get(code), a
+        row, reg = _PACKET_FIRST.get(code), regs[0]
     elif _are_packet_and_end(b, a):
-        row, pointer = _END_FIRST.get(code), b
+        row, reg = _END_FIRST.get(code), regs[1]
     else:
         if code in (op.JEQ, op.JNE) and a.nullable != b.nullable and Kind.BTF not in (a.kind, b.kind):
             set_non_null(other if code == op.JEQ else state, a if a.nullable else b, world)
         return after
     if row is not None:
         on_taken, open_end = row
+        pointer = state.regs[reg]
+        assert isinstance(pointer, Pointer)
         _extend(other if on_taken else state, pointer, open_end=open_end)
+        if pointer.kind is Kind.PACKET and Kind.PACKET_END in (a.kind, b.kind):
+            end = AT_END if open_end else BEYOND_END
+            beyond = pointer.moved(pointer.off, pointer.var, pointer.id, end)
+            (state if on_taken else other).regs[reg] = beyond
     return after
+
+
+# code -> with the packet pointer first: the outcome, if it lies beyond the end; if it lies at the end or beyond.
+_BEYOND: dict[int, tuple[bool, bool | None]] = {
+    op.JGT: (True, None),
+    op.JLE: (False, None),
+    op.JGE: (True, True),
+    op.JLT: (False, False),
+}
+_FLIPPED = {op.JGT: op.JLT, op.JLT: op.JGT, op.JGE: op.JLE, op.JLE: op.JGE}
+
+
+def _decided(a: Pointer, b: Pointer, code: int) -> bool | None:
+    """Whether the jump is taken, where an earlier comparison tells (kernel: is_pkt_ptr_branch_taken)."""
+    if a.kind is Kind.PACKET_END:
+        a, b, code = b, a, _FLIPPED.get(code, code)
+    if b.kind is not Kind.PACKET_END or a.range >= 0 or code not in _BEYOND:
+        return None
+    return _BEYOND[code][0 if a.range == BEYOND_END else 1]
 
 
 def _are_packet_and_end(a: Pointer, b: Pointer) -> bool:

@@ -40,6 +40,7 @@ REGIONS: dict[Kind, Region] = {
     Kind.MAP: Region.KERNEL,
     Kind.PROBED: Region.KERNEL,
     Kind.BUFFER: Region.KERNEL,
+    Kind.TRACEPOINT_BUFFER: Region.KERNEL,
     Kind.ARENA: Region.ARENA,
     Kind.DYNPTR: Region.KERNEL,
 }
@@ -52,6 +53,7 @@ _FIELDS: dict[FieldKind, Callable[[World], Value]] = {
     FieldKind.SOCKET: lambda world: Pointer(Kind.SOCK, id=world.next_id(), nullable=True),
     FieldKind.SOCKET_NON_NULL: lambda world: Pointer(Kind.SOCK),
     FieldKind.SOCK_COMMON: lambda world: Pointer(Kind.SOCK_COMMON, id=world.next_id(), nullable=True),
+    FieldKind.TRACEPOINT_BUFFER: lambda world: Pointer(Kind.TRACEPOINT_BUFFER),
     FieldKind.FLOW_KEYS: lambda world: Pointer(Kind.FLOW_KEYS),
 }
 
