@@ -44,6 +44,7 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "skep_user_batch": (_U64, _P, _P, _U32P, _U64, _P, _P),
     "skep_map_layout": (_U64, _P, _U64, _U64, _U32),
     "skep_ring_take": (_U64, _P, _P, _U64, _U64P),
+    "skep_user_ring_submit": (_S64, _P, _P, _P, _U64),
     "skep_capture_list": (_U64, _P, _P, _U64),
     "skep_loop_xdp": (_S64, _P, _P),
     "skep_loop_xdp_inplace": (_S64, _P, _P),

@@ -56,7 +56,6 @@ _BY_REASON: Mapping[str, tuple[int, ...]] = {
     _NO_SEQ: (126, 127, 150),
     _NO_SYSCALL: (166, 167, 168, 179),
     _NO_TIMER: (169, 170, 171, 172),
-    "the vm engine has no user_ringbuf maps yet": (209,),
 }
 
 #: helper number -> reason. Goes to Target.refused_helpers, so that the verifier can say where in the source.

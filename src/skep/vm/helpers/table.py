@@ -94,6 +94,7 @@ _GENERAL: dict[int, Native] = {
     201: _row("dynptr_read", "p1 r2 p3 r4 r5"),
     202: _row("dynptr_write", "p1 r2 p3 r4 r5"),
     203: _row("dynptr_data", "p1 r2 r3", _PTR),
+    209: Native("skep_user_ringbuf_drain", ("run", "map", "p2", "r3", "r4"), lowering=Lowering.CALLBACK),
     # the host: clocks, the task that runs the program, memory
     4: _row("probe_read", "run p1 r2 p3"),
     5: _row("ktime_get_ns", "run"),

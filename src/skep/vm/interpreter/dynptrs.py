@@ -17,15 +17,30 @@ class Dynptrs:
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
         self._made: dict[int, bytes] = {}
+        self._lent: set[int] = set()  # those of C functions that call back: the program may not look into them
 
     def check(self, arg: Arg, address: int, why: str) -> None:
         """Fault unless a helper may be given this address for a dynptr that it makes, or that is there."""
+        if address in self._lent:
+            if arg.use is MemoryUse.WRITE:
+                raise Fault(f"{why}: the dynptr at {address:#x} is not the program's to make")
+            return
         if arg.use is MemoryUse.WRITE:
             self._memory.check(address, _SIZE, write=True, why=why)
             return
         self._memory.check(address, _SIZE, write=False, why=why)
         if self._made.get(address) != ctypes.string_at(address, _SIZE):
             raise Fault(f"{why}: there is no dynptr at {address:#x}, or something wrote over it")
+
+    def lend(self, address: int) -> None:
+        """A callback gets one for the time that it runs."""
+        self._lent.add(address)
+        self._made[address] = ctypes.string_at(address, _SIZE)
+
+    def take_back(self, address: int) -> None:
+        """The callback has ended: what it took out of the dynptr is not its any more."""
+        self._lent.discard(address)
+        self._memory.forget(_memory_of(self._made.pop(address)))
 
     def follow(self, signature: Signature, args: Sequence[int], result: int) -> None:
         """Remember what a helper did."""

@@ -207,6 +207,12 @@ class VmHost:
 
     def _callback(self, machine: Interpreter, slot: int, facts: MapFacts | None) -> tuple[_Callback, int]:
         def body(arguments: list[int]) -> int:
+            if facts is not None and facts.type is MapType.USER_RINGBUF:
+                self._dynptrs.lend(arguments[0])
+                try:
+                    return machine.call_back(slot, arguments)
+                finally:
+                    self._dynptrs.take_back(arguments[0])
             if facts is not None:  # bpf_for_each_map_elem gives key and value
                 self.memory.allow(arguments[1], facts.key_size, "map key", writable=False)
                 self._allow_value(arguments[2], facts, "map value")

@@ -27,7 +27,7 @@ _BLOOM_HASHES = 5  # the kernel's default
 _LAYOUT = (
     "ncpus value_stride size values buckets elem_stride nbuckets nhashes ring_size consumer producer".split()  # noqa: SIM905
 )
-_RINGS = (MapType.RINGBUF, MapType.PERF_EVENT_ARRAY)
+_RINGS = (MapType.RINGBUF, MapType.PERF_EVENT_ARRAY, MapType.USER_RINGBUF)
 
 
 def create_map(spec: MapSpec, pin_directory: Path | None = None) -> VmMap:

@@ -9,6 +9,7 @@ from skep.model.maps import MapSpec
 from skep.vm.maps.handle import ArrayMap, BloomMap, PoppableMap, RingMap, VmMap
 from skep.vm.maps.memory import Block
 from skep.vm.maps.references import ReferenceMap
+from skep.vm.maps.user_ring import UserRingMap
 
 #: Types that are not here have the plain VmMap.
 CLASSES: Mapping[MapType, type[VmMap]] = {
@@ -21,6 +22,7 @@ CLASSES: Mapping[MapType, type[VmMap]] = {
     MapType.STACK: PoppableMap,
     MapType.RINGBUF: RingMap,
     MapType.PERF_EVENT_ARRAY: RingMap,
+    MapType.USER_RINGBUF: UserRingMap,
     MapType.BLOOM_FILTER: BloomMap,
     MapType.ARRAY_OF_MAPS: ReferenceMap,
     MapType.HASH_OF_MAPS: ReferenceMap,

@@ -89,6 +89,7 @@ RULES: Mapping[MapType, Rule] = {
     MapType.QUEUE: Rule(NUMA_NODE | _ACCESS, key=0),
     MapType.STACK: Rule(NUMA_NODE | _ACCESS, key=0),
     MapType.RINGBUF: Rule(NUMA_NODE, key=0, value=0, check=_ring),
+    MapType.USER_RINGBUF: Rule(0, key=0, value=0, check=_ring),
     MapType.BLOOM_FILTER: Rule(NUMA_NODE | ZERO_SEED | _ACCESS, key=0),
 }
 
@@ -112,7 +113,6 @@ REFUSED: Mapping[MapType, str] = {
     MapType.TASK_STORAGE: _NO_OWNERS,
     MapType.CGRP_STORAGE: _NO_OWNERS,
     MapType.STRUCT_OPS: "there are no kernel structures of functions in this process",
-    MapType.USER_RINGBUF: _LATER,
     MapType.ARENA: _LATER,
     MapType.INSN_ARRAY: _LATER,
     MapType.RHASH: _LATER,

@@ -8,6 +8,7 @@
 #include "queue.c"
 #include "ring.c"
 #include "dynptr.c"
+#include "user_ring.c"
 #include "references.c"
 #include "map.c"
 #include "host.c"

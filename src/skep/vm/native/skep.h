@@ -31,7 +31,7 @@ typedef unsigned long usize;
 /* Linux errno values: helpers return them negated. */
 enum {
     EPERM = 1, ENOENT = 2, ESRCH = 3, E2BIG = 7, EAGAIN = 11, ENOMEM = 12, EACCES = 13, EFAULT = 14, EBUSY = 16,
-    EEXIST = 17, EINVAL = 22, ENOSPC = 28, ERANGE = 34, EPROTONOSUPPORT = 93, EOPNOTSUPP = 95, EMSGSIZE = 90,
+    EEXIST = 17, EINVAL = 22, ENOSPC = 28, ERANGE = 34, ENODATA = 61, EPROTONOSUPPORT = 93, EOPNOTSUPP = 95, EMSGSIZE = 90,
     EPROTO = 71, ENOTSUPP = 524,
 };
 
@@ -194,6 +194,17 @@ static INLINE void lock_take(u32 *lock, struct skep_run *run)
     if (likely(__atomic_compare_exchange_n(lock, &nobody, run->pid, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)))
         return;
     lock_slow(lock, run->pid);
+}
+
+/* Take the lock if nobody has it, or nobody who is still there. */
+static INLINE u32 lock_try(u32 *lock, struct skep_run *run)
+{
+    u32 owner = 0;
+    if (likely(__atomic_compare_exchange_n(lock, &owner, run->pid, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)))
+        return 1;
+    if (owner == run->pid || kill((int)owner, 0) == 0 || *__errno_location() != ESRCH)
+        return 0;
+    return __atomic_compare_exchange_n(lock, &owner, run->pid, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
 }
 
 static INLINE void lock_give(u32 *lock) { store_release(lock, 0); }
