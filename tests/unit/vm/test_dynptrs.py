@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -18,7 +19,7 @@ from skep.vm.interpreter import Fault
 from tests.unit.vm.test_interpreter import proofless
 
 PACKET = bytes(range(64))
-ENGINES = {"native": VmEngine, "interpreted": partial(VmEngine, interpret=True)}
+ENGINES: dict[str, Callable[[], VmEngine]] = {"native": VmEngine, "interpreted": partial(VmEngine, interpret=True)}
 SOURCE = """
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
