@@ -16,6 +16,7 @@ from skep.cli.engines import btf_option, chosen_target, engine_option, verbose_o
 from skep.cli.kernels import as_json as rows_as_json
 from skep.cli.kernels import borrowed_types, kernel_row, linux_target, parse_versions, print_kernels
 from skep.cli.output import console, json_option, print_json, print_notes, report
+from skep.cli.proof import judge_and_tell, print_proof
 from skep.cli.types import type_option, with_type
 from skep.diagnostics import Diagnostic
 from skep.errors import EngineError, LinkError, RejectedError, UnsupportedError, UsageError
@@ -27,7 +28,6 @@ from skep.model.maps import Pinning
 from skep.model.objects import ObjectSpec
 from skep.model.programs import Outcome, ProgramSpec
 from skep.model.target import Target
-from skep.verifier import judge
 
 _STYLES = {Outcome.ACCEPTED: "green", Outcome.REJECTED: "bold red", Outcome.UNSUPPORTED: "yellow"}
 
@@ -46,6 +46,8 @@ _STYLES = {Outcome.ACCEPTED: "green", Outcome.REJECTED: "bold red", Outcome.UNSU
     metavar="VERSION",
     help="Would it load on this Linux: 5.4, 5.10, 5.15, 6.1, 6.6, 6.12, 6.18 (may be repeated), or all.",
 )
+@click.option("--explain", is_flag=True, help="Show why accepted programs are safe, line by line.")
+@click.option("--log", "with_log", is_flag=True, help="Write a log in the kernel verifier's format.")
 @btf_option
 @verbose_option
 @type_option
@@ -56,6 +58,8 @@ def verify(
     engine: str,
     target_file: Path | None,
     kernels: tuple[str, ...],
+    explain: bool,
+    with_log: bool,
     btf_file: Path | None,
     verbose: bool,
     prog_type: str | None,
@@ -66,10 +70,9 @@ def verify(
     With --engine kernel the running Linux judges (nothing is attached or kept); where it rejects, skep explains.
     With --kernel: whether other kernels would load them, and the first that does.
     """
-    if engine == "kernel" and kernels:
-        raise UsageError(Diagnostic("U0351", "--kernel needs skep's own verifier", help="leave out --engine kernel"))
-    if engine == "kernel" and target_file is not None:
-        raise UsageError(Diagnostic("U0351", "--target needs skep's own verifier", help="leave out --engine kernel"))
+    ours = {"--kernel": kernels, "--target": target_file, "--explain": explain, "--log": with_log}
+    for option in (name for name, given in ours.items() if given and engine == "kernel"):
+        raise UsageError(Diagnostic("U0351", f"{option} needs skep's own verifier", help="leave out --engine kernel"))
     spec = with_type(open_object(file), names, prog_type)
     print_notes(spec, as_json=as_json)
     if target_file is not None:
@@ -82,12 +85,18 @@ def verify(
         return _for_kernels(
             spec, _chosen(spec, names), target, parse_versions(kernels), (target_file or btf_file) is not None, as_json
         )
-    one = ask_kernel if engine == "kernel" else verify_one
-    rows = [one(spec, name, target) for name in _chosen(spec, names)]
+    if engine == "kernel":
+        rows = [ask_kernel(spec, name, target) for name in _chosen(spec, names)]
+    else:
+        rows = [verify_one(spec, name, target, explain=explain, log=with_log) for name in _chosen(spec, names)]
     if as_json:
         print_json([row | {"diagnostics": [d.to_json() for d in row["diagnostics"]]} for row in rows])
     else:
+        for row in rows:
+            click.echo(row.pop("log") if with_log else "", nl=False)
         _print_table(rows)
+        for row in rows:
+            print_proof(row)
         for row in rows:
             report(row["diagnostics"], as_json=False)
             if verbose and row.get("log"):
@@ -108,23 +117,31 @@ def _for_kernels(
     return 0 if found and all(verdict == Outcome.ACCEPTED for verdict in found) else 1
 
 
-def verify_one(spec: ObjectSpec, name: str, target: Target) -> dict[str, Any]:
-    """One row of the answer; ``diagnostics`` are Diagnostics still."""
+def verify_one(
+    spec: ObjectSpec, name: str, target: Target, *, explain: bool = False, log: bool = False
+) -> dict[str, Any]:
+    """One row of the answer; ``diagnostics`` are Diagnostics still.
+
+    Args:
+        explain: with ``lines``: the proof of an accepted program (explain.proof).
+        log: with ``log``: what the kernel's verifier would write at log level 2.
+    """
     program = spec.programs[name]
     started = time.perf_counter()
     insns = sum(insn.width for insn in program.function.insns)
     processed = 0
     diagnostics: tuple[Diagnostic, ...]
+    more: dict[str, Any] = {}
     try:
         linked = link(spec, name, target)
         insns = sum(insn.width for insn in linked.insns)
-        verdict = judge(linked)
+        verdict, more = judge_and_tell(linked, explain=explain, log=log)
         outcome, diagnostics, processed = verdict.outcome, verdict.diagnostics, verdict.processed_insns
     except (UnsupportedError, UsageError) as error:  # UsageError: a section name that does not say the type
         outcome, diagnostics = Outcome.UNSUPPORTED, error.diagnostics
     except LinkError as error:
         outcome, diagnostics = Outcome.REJECTED, error.diagnostics
-    return _row(program, outcome, insns, processed, started, diagnostics)
+    return _row(program, outcome, insns, processed, started, diagnostics) | more
 
 
 def ask_kernel(spec: ObjectSpec, name: str, target: Target) -> dict[str, Any]:

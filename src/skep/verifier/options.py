@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 MAX_INSNS = 1_000_000  # BPF_COMPLEXITY_LIMIT_INSNS
 
@@ -21,6 +21,22 @@ class MemoryEntry:
     size: int
 
 
+class Listener(Protocol):
+    """Is told what the exploration does. States are state.machine.MachineState; they go on changing after the call."""
+
+    def step(self, slot: int, state: Any) -> None:
+        """An instruction is about to be simulated."""
+
+    def resumed(self, trace: Sequence[int], slot: int, state: Any) -> None:
+        """The path before is at its end; another one is taken up at ``slot``; ``trace`` leads there."""
+
+    def covered(self, slot: int, state: Any) -> None:
+        """The path ends here: an earlier one was at least as general."""
+
+    def finished(self, processed: int, states: int, sentence: str) -> None:
+        """Everything is explored: instructions simulated, states kept, the kernel's sentence of a rejection or ""."""
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """How to verify.
@@ -35,6 +51,7 @@ class Options:
             (BPF_F_TEST_STATE_FREQ): slower, and the order in which paths are pruned shows.
         observe: told (slot, state.machine.MachineState) before each instruction that is simulated; it must not change
             the state, which goes on changing after the call.
+        listener: told everything (a log, a proof to show); ``observe`` is for the step alone.
     """
 
     max_insns: int = MAX_INSNS
@@ -43,3 +60,4 @@ class Options:
     strict_alignment: bool = False
     save_often: bool = False
     observe: Callable[[int, Any], None] | None = field(default=None, compare=False)
+    listener: Listener | None = field(default=None, compare=False)

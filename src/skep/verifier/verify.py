@@ -119,6 +119,8 @@ def judge_rules(linked: LinkedProgram, options: Options | None = None) -> Verdic
         return _negative(Finding(violation, ()), world, 0)
     walk = Walk(world, compile_steps(world))
     finding = _explore(walk, world)
+    if chosen.listener is not None:
+        chosen.listener.finished(walk.processed, walk.pruner.total, finding.violation.kernel if finding else "")
     if finding is not None:
         return _negative(finding, world, walk.processed)
     violation = stack_violation(world)

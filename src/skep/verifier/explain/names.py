@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from skep.abi.prog_types import ProgType
 from skep.btf import types as t
 from skep.diagnostics import Span
+from skep.isa import opcodes as op
+from skep.isa.instruction import Instruction
 from skep.model.programs import LinkedProgram, Subprogram
 from skep.verifier.explain.slice import Code, find_origin
 from skep.verifier.state.values import Kind, Pointer, Value
@@ -21,6 +23,7 @@ _ASSIGNED = re.compile(
     r"(?:^|[;{(,]|\b(?!return\b)\w+[\s*]+)\s*([A-Za-z_]\w*)\s*(?:[-+*/%&|^]|<<|>>)?=(?![=])", re.MULTILINE
 )
 _NOT_CODE = re.compile(r'"(?:[^"\\]|\\.)*"|//.*|/\*.*?\*/')
+_CONSTANTS = frozenset({op.ALU64 | op.MOV | op.K, op.ALU | op.MOV | op.K})
 _CONTEXTS = frozenset({"ctx", "skb", "args"})
 
 # What a program of the type returns to let things go on.
@@ -56,10 +59,18 @@ def register_name(linked: LinkedProgram, code: Code, trace: Sequence[int], reg: 
         return parameter_name(linked, *origin.parameter)
     if origin.makers and not (len(origin.makers) == 1 and origin.makers[0] == trace[-1]):
         for slot in origin.makers:
-            name = assigned(linked.lines.get(slot) or _line_of(linked, slot))
-            if name is not None:
+            span = linked.lines.get(slot) or _line_of(linked, slot)
+            name = assigned(span)
+            if name is not None and not _is_strange_constant(code[slot], span):
                 return name
     return None
+
+
+def _is_strange_constant(insn: Instruction | None, span: Span | None) -> bool:
+    """A constant that the line does not write: the compiler moved it here from elsewhere."""
+    if insn is None or insn.opcode not in _CONSTANTS:
+        return False
+    return span is None or str(insn.imm) not in (span.text or "")
 
 
 def _line_of(linked: LinkedProgram, slot: int) -> Span | None:

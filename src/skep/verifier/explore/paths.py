@@ -49,12 +49,15 @@ class Walk:
     def explore(self, slot: int, state: MachineState) -> Finding | None:
         """Follow every path from ``state`` at ``slot``; None if all of them are safe."""
         pending: list[tuple[int, MachineState, Checkpoint | None, list[int]]] = [(slot, state, None, [])]
+        listener = self.world.options.listener
         while pending:
             if len(pending) > MAX_PENDING:
                 said = f"The sequence of {MAX_PENDING + 1} jumps is too complex."
                 values = {"states": len(pending)}
                 return Finding(Violation(Rule.TOO_MANY_BRANCHES, Terminates(), said, None, values, slot), ())
             slot, state, parent, trace = pending.pop()
+            if listener is not None and trace:
+                listener.resumed(trace, slot, state)
             finding = self._follow(slot, state, parent, trace, pending)
             if finding is not None:
                 return finding
@@ -72,7 +75,8 @@ class Walk:
         quick, full, jumps = self.steps.quick, self.steps.full, self.steps.jumps
         points, visit = self.pruner.points, self.pruner.visit
         visited, limit = self.world.notes.visited, self.world.options.max_insns
-        observe = self.world.options.observe
+        listener = self.world.options.listener
+        observe = self.world.options.observe if listener is None else listener.step
         forks: list[Fork] = []
         processed = self.processed
         while True:
@@ -85,6 +89,8 @@ class Walk:
                 seen = visit(slot, state, parent, processed, self.jumps)
                 if seen is not False:
                     if seen is True:
+                        if listener is not None:
+                            listener.covered(slot, state)
                         self.processed = processed
                         finish(parent)
                         return None
