@@ -77,7 +77,17 @@ def valid_access(need: ValidAccess, state: MachineState, world: World) -> Violat
         violation = _atomic(need, pointer)
         if violation is not None:
             return violation
-    return _BY_KIND[pointer.kind](need, pointer, state, world)
+    violation = _BY_KIND[pointer.kind](need, pointer, state, world)
+    return _no_pointer_left(need) if violation is None and need.overwrites else violation
+
+
+def _no_pointer_left(need: ValidAccess) -> Violation:
+    """The kernel looks at the register once more, for writing, when it holds what was fetched (check_atomic_rmw)."""
+    if need.size == 1:
+        return _no_memory(need, "scalar")
+    mask = (1 << 8 * need.size) - 1
+    said = f"misaligned access off (0x0; {mask:#x})+0+{need.offset} size {need.size}"
+    return Violation(Rule.NOT_A_POINTER, need, said, need.reg, {"pointer": "scalar"})
 
 
 def _atomic(need: ValidAccess, pointer: Pointer) -> Violation | None:

@@ -92,7 +92,9 @@ def _atomic(insn: Instruction, size: int) -> Requirements:
         return (*needs, ValidAccess(insn.dst, insn.off, size, Use.ATOMIC_STORE, value=insn.src))
     if insn.imm == op.CMPXCHG:
         needs = (*needs, Initialised(0))
-    return (*needs, ValidAccess(insn.dst, insn.off, size, Use.ATOMIC, operation=insn.imm))
+    fetched = (0 if insn.imm == op.CMPXCHG else insn.src) if insn.imm & op.FETCH else None
+    overwrites = fetched == insn.dst
+    return (*needs, ValidAccess(insn.dst, insn.off, size, Use.ATOMIC, operation=insn.imm, overwrites=overwrites))
 
 
 def _load_special(insn: Instruction, slot: int, linked: LinkedProgram) -> Requirements:

@@ -224,7 +224,7 @@ class ValidAccess(Requirement):
     """``size`` bytes at ``reg + offset`` may be used in this way (kernel: check_mem_access).
 
     ``value`` is the register that is stored, None for loads and stores of an immediate, which is ``imm``; ``operation``
-    says what an atomic does.
+    says what an atomic does, ``overwrites`` that it fetches into ``reg`` itself.
     """
 
     reg: int
@@ -235,6 +235,7 @@ class ValidAccess(Requirement):
     sign_extended: bool = False
     operation: int = 0
     imm: int = 0
+    overwrites: bool = False
 
 
 @dataclass(frozen=True, slots=True)

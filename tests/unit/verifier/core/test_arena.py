@@ -127,3 +127,11 @@ def test_facts() -> None:
     verdict = check(POINTER + "r2 = *(u64 *)(r1 +0)" + END)
     assert verdict.facts is not None
     assert [access.region for access in verdict.facts.accesses.values()] == [Region.ARENA]
+
+
+def test_an_atomic_that_overwrites_its_pointer() -> None:
+    """The kernel looks at the register again after the fetch, in arenas and everywhere else."""
+    verdict = check(POINTER + "r1 = atomic64_xchg((u64 *)(r1 +0), r1)" + END)
+    assert said(verdict) == "misaligned access off (0x0; 0xffffffffffffffff)+0+0 size 8"
+    verdict = check(NAMED + "*(u64 *)(r10 -8) = 0\nr2 = r10\nr2 = atomic64_xchg((u64 *)(r2 -8), r2)" + END)
+    assert verdict.outcome is Outcome.REJECTED
