@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 from skep.abi.map_types import MapType
 from skep.abi.prog_types import ProgType
@@ -62,7 +63,8 @@ def has_member(target: Target, place: str) -> bool:
     if target.btf is None:
         return True
     name, _, member = place.partition(".")
-    for btf in (target.btf, *target.module_btf.values()):
+    modules = (target.module_btf[module] for module in target.module_btf)  # each is read when it is its turn
+    for btf in chain((target.btf,), modules):
         found = btf.find(name, Struct)
         struct = btf[found] if found is not None else None
         if isinstance(struct, Struct):

@@ -61,9 +61,10 @@ def ask_here(row: dict[str, Any], seed: int) -> Answer:
 def main() -> None:
     """Print what differs, and the counts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", help="rows whose id, or whose maps' types, contain this")
+    parser.add_argument("--only", default="", help="rows whose id contains this")
     parser.add_argument("--map-type", type=int, help="rows with a map of this type")
     parser.add_argument("--kfunc", help="rows that call a kernel function whose name contains this")
+    parser.add_argument("--prog-type", type=int, help="rows with a program of this type")
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rejected", action="store_true", help="mutants of rejected rows, too")
@@ -89,6 +90,8 @@ def _is_wanted(row: dict[str, Any], options: argparse.Namespace) -> bool:
         return False
     if options.map_type is not None:
         return any(item["create"]["map_type"] == options.map_type for item in row["prog"]["maps"])
+    if options.prog_type is not None and row["prog"]["prog_type"] != options.prog_type:
+        return False
     return bool(options.only in row["id"])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from skep.abi.prog_types import AttachType, ProgType
 from skep.abi.signatures import Arg, ArgKind, MemoryUse, Signature
-from skep.abi.struct_ops import STRUCT_OPS, WRITABLE_OBJECTS
+from skep.abi.struct_ops import TABLE_HELPERS, WRITABLE_OBJECTS, facts_of
 from skep.abi.trace_targets import SOCKET_HELPERS
 from skep.btf import types as t
 from skep.btf.catalog import find_member, size_of
@@ -92,7 +92,11 @@ def _writable(
 ) -> Violation | None:
     """Only some tables' programs write, and only some members (kernel: btf_struct_access of the program type)."""
     context = world.typed
-    facts = STRUCT_OPS.get(context.table) if isinstance(context, TypedContext) else None
+    facts = facts_of(context.table) if isinstance(context, TypedContext) and context.table else None
+    if facts is not None and not facts.known:
+        assert isinstance(context, TypedContext)
+        feature = f"writes into objects by programs of struct {context.table}"
+        return Violation(Rule.UNSUPPORTED, need, feature, reg, {"feature": feature, "instead": ""})
     writable = facts.writable if facts is not None else WRITABLE_OBJECTS.get(world.linked.prog_type)
     if writable is None:
         return Violation(Rule.OBJECT_READ_ONLY, need, "only read is supported", reg, values)
@@ -298,5 +302,9 @@ def refused_helper(number: int, world: World) -> bool:
         return context.attach_type is not AttachType.TRACE_ITER and context.name not in _D_PATH_FUNCTIONS
     if number in _SOCKET_OPTIONS and context.prog_type is ProgType.TRACING:
         return number not in SOCKET_HELPERS.get(context.name, ())
-    facts = STRUCT_OPS.get(context.table)
-    return facts is not None and (not facts.helpers or number in facts.refused_helpers.get(context.name, ()))
+    if not context.table:
+        return False
+    facts = facts_of(context.table)
+    if not facts.helpers or number in facts.refused_helpers.get(context.name, ()):
+        return True
+    return number in TABLE_HELPERS and number not in facts.extra_helpers

@@ -8,10 +8,11 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from itertools import chain
 
 from skep.abi.attach_rules import refused
 from skep.abi.prog_types import AttachType, ProgType
-from skep.abi.struct_ops import STRUCT_OPS
+from skep.abi.struct_ops import STRUCT_OPS, facts_of
 from skep.abi.trace_targets import ITERATORS, NULLABLE_ARGUMENTS, IteratorArgument
 from skep.btf import types as t
 from skep.btf.catalog import size_of
@@ -242,22 +243,26 @@ def _tracepoint(btf: Btf, name: str, full: str, linked: LinkedProgram) -> TypedC
 def _table_entry(linked: LinkedProgram) -> TypedContext | str:
     """``attach_to`` is ``table.member``."""
     table, _, member_name = linked.attach_to.partition(".")
-    btf = linked.target.btf
+    target = linked.target
+    modules = (target.module_btf[name] for name in target.module_btf)  # each is read when it is its turn
+    known = (each for each in chain((target.btf,), modules) if each is not None)
+    btf = next((each for each in known if each.find(f"bpf_struct_ops_{table}", t.Struct) is not None), None)
     found = btf.find(table, t.Struct) if btf is not None else None
-    if btf is not None and table not in STRUCT_OPS and btf.find(f"bpf_struct_ops_{table}", t.Struct) is not None:
-        return f"unsupported: struct_ops tables of type {table}"
-    if btf is None or found is None or table not in STRUCT_OPS:
+    if btf is None or found is None:
         return f"attach_btf_id is not a supported struct: {table}"
     struct = btf[found]
     assert isinstance(struct, t.Struct)
-    member = next((each for each in struct.members if each.name == member_name), None)
-    if member is None:
+    index = next((number for number, each in enumerate(struct.members) if each.name == member_name), None)
+    if index is None:
         return f"attach to invalid member idx {member_name} of struct {table}"
+    member = struct.members[index]
     pointer = btf[btf.strip(member.type)]
     proto = btf[btf.strip(pointer.type)] if isinstance(pointer, t.Ptr) else None
     if not isinstance(proto, t.FuncProto):
-        return f"attach to invalid member {member_name} of struct {table}"
-    if member_name in STRUCT_OPS[table].unsupported:
+        return f"attach to invalid member {member_name}(@idx {index}) of struct {table}"
+    facts = facts_of(table)
+    may_sleep = facts.sleepable is None or member_name in facts.sleepable
+    if member_name in facts.unsupported or (linked.sleepable and not may_sleep):
         return f"attach to unsupported member {member_name} of struct {table}"
     stub = _stub(btf, f"{table}__{member_name}")
     if any(name.endswith("__ref") for name in stub):
