@@ -95,7 +95,7 @@ def _is_wanted(row: dict[str, Any], options: argparse.Namespace) -> bool:
     return bool(options.only in row["id"])
 
 
-def _endangers_the_kernel(ours: programs.Verdict) -> bool:
+def endangers_the_kernel(ours: programs.Verdict) -> bool:
     """Storing what is no object in a kptr field makes some kernels follow NULL (map_kptr_match_type)."""
     said = str(ours.diagnostics[0].kernel) if ours.diagnostics else ""
     return said.startswith("invalid kptr access") and "ptr_" not in said.partition(" expected=")[0]
@@ -103,7 +103,7 @@ def _endangers_the_kernel(ours: programs.Verdict) -> bool:
 
 def _compare(kernel: KernelJudge, row: dict[str, Any], seed: int, counts: collections.Counter[str]) -> None:
     ours = judge(mutant(row, seed))
-    if _endangers_the_kernel(ours):
+    if endangers_the_kernel(ours):
         counts["not asked"] += 1
         return
     theirs = kernel.ask_with(ask_here, row, seed)
