@@ -6,6 +6,7 @@ from skep.abi.limits import MAX_CALL_FRAMES, MAX_STACK, MAX_STACK_BEFORE_TAIL_CA
 from skep.abi.prog_types import AttachType, ProgType
 from skep.isa import opcodes as op
 from skep.verifier.requirements.kinds import Rule, Violation
+from skep.verifier.state.kfuncs import THROW
 from skep.verifier.state.world import World
 
 
@@ -15,12 +16,14 @@ def stack_violation(world: World) -> Violation | None:
     flow, notes = world.flow, world.notes
     for table in (flow.calls, flow.callbacks):
         for slot, target in table.items():
-            later = table is flow.callbacks and target in world.async_callbacks
-            if notes.visited[slot] and not later:
+            if table is flow.calls or target not in world.async_callbacks:
                 callees.setdefault(flow.subprogram_at(slot).start, set()).add(target)
+    thrown = _throws_in_callback(world, callees)
+    if thrown is not None:
+        return thrown
     # By chain length: for each function the most stack that may be in use when it is entered.
     private = _has_private_stacks(world)
-    shared = _reachable(world.async_callbacks, callees)
+    shared = _reachable(world.async_callbacks, callees)  # they may interrupt the program: nothing of them lies apart
     catcher = set() if world.exception_callback is None else {world.exception_callback}
     above: dict[int, int] = dict.fromkeys({0, *world.global_calls, *catcher, *world.async_callbacks}, 0)
     for length in range(1, MAX_CALL_FRAMES + 2):
@@ -41,8 +44,22 @@ def stack_violation(world: World) -> Violation | None:
     return None
 
 
+def _throws_in_callback(world: World, callees: dict[int, set[int]]) -> Violation | None:
+    """Nobody would catch an exception in a function that a helper calls, or in what it calls."""
+    inside = _reachable(world.callbacks, callees)
+    for slot, insn in enumerate(world.insns):
+        extent = world.flow.owner[slot]
+        if insn is None or insn.opcode != op.JMP | op.CALL or insn.src != op.CALL_KFUNC:
+            continue
+        if getattr(insn.ref, "name", "") == THROW and world.flow.subprograms[extent].start in inside:
+            said = f"bpf_throw kfunc (insn {slot}) cannot be called from callback subprog {extent}"
+            reason = "an exception cannot be thrown in a callback, nor in what it calls"
+            return Violation(Rule.EXCEPTION, None, said, None, {"reason": reason}, slot)
+    return None
+
+
 def _reachable(starts: set[int], callees: dict[int, set[int]]) -> set[int]:
-    """Functions that callbacks which run later use: they may interrupt the program, so nothing of them lies apart."""
+    """These functions and all that they call."""
     found: set[int] = set()
     pending = list(starts)
     while pending:

@@ -83,8 +83,9 @@ def unmoved(need: Requirement, pointer: Pointer, reg: int) -> Violation | None:
 
 
 def aligned(need: ValidAccess, pointer: Pointer) -> Violation | None:
-    """Strict alignment, as atomics need it (kernel: check_generic_ptr_alignment). Packets start 2 bytes after an aligned
-    address, so that the headers after Ethernet's are aligned (check_pkt_ptr_alignment).
+    """Strict alignment, as atomics need it (kernel: check_generic_ptr_alignment).
+
+    Packets start 2 bytes after an aligned address, so that the headers after Ethernet's are (check_pkt_ptr_alignment).
     """
     size = need.size
     extra = NET_IP_ALIGN if pointer.kind in (Kind.PACKET, Kind.PACKET_META) else 0

@@ -151,6 +151,7 @@ class World:
         "_types_refused",
         "arenas",
         "async_callbacks",
+        "callbacks",
         "context",
         "exception_callback",
         "flow",
@@ -179,6 +180,7 @@ class World:
         self.arenas: tuple[MapSpec, ...] = _arenas(linked)  # those that the code names
         self.notes = Notebook(len(self.insns))
         self.tail_calls: set[int] = set()  # first slots of functions that make tail calls
+        self.callbacks: set[int] = set()  # first slots of functions that helpers and kernel functions call
         self.async_callbacks: set[int] = set()  # first slots of callbacks of timers and work
         self.global_calls: set[int] = set()  # first slots of global functions that are called
         self._parameters: dict[int, tuple[Parameter, ...] | str] = {}

@@ -298,6 +298,7 @@ def _may_iterate(number: int, state: MachineState) -> bool:
 
 def entered(state: MachineState, slot: int, start: int, enter: Enter, world: World) -> Fork:
     """A copy of the state inside the callback's frame."""
+    world.callbacks.add(start)
     twin = state.copy()
     frame = Frame(len(twin.frames), start, slot)
     frame.callback = (0, 1)

@@ -40,6 +40,7 @@ def entered(
     later = MachineState([frame])
     later.async_depth = state.async_depth + 1
     later.sections = replace(NO_SECTIONS, sleepable=sleepable)
+    world.callbacks.add(callback.slot)
     world.async_callbacks.add(callback.slot)
     return callback.slot, later
 
