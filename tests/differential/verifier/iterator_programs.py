@@ -77,6 +77,7 @@ class Programs:
         typedef = btf.find("btf_trace_task_newtask", t.Typedef)
         assert typedef is not None
         self.task_newtask: int = typedef
+        self.fitting = self.kinds
         self.open: list[tuple[Kind, int]] = []
         self.flags: list[int] = []
         self.functions: list[bytes] = []
@@ -107,6 +108,7 @@ class Programs:
         if pick.random() < 0.5:
             code += b"".join(_i(0x7A, 10, 0, at) for at in range(_DATA, _DATA + 32, 8))
         sleepable = kind is ProgType.SYSCALL
+        self.fitting = [each for each in self.kinds if self._fits(each, cgroup, kind)]
         in_rcu = sleepable and pick.random() < 0.4
         if in_rcu:
             code += self._call("bpf_rcu_read_lock")
@@ -121,6 +123,14 @@ class Programs:
         if cgroup:
             code += _i(0xBF, 1, 7) + self._call("bpf_cgroup_release")
         return Case(kind, attach, attached, name, flags, self._linked(code + _EXIT), self.names)
+
+    @staticmethod
+    def _fits(kind: Kind, cgroup: bool, prog_type: ProgType) -> bool:
+        if kind.name in ("css", "css_task"):
+            return cgroup and (kind.name == "css" or prog_type is ProgType.SYSCALL)
+        if kind.task:
+            return not cgroup and prog_type is not ProgType.SCHED_CLS
+        return prog_type is ProgType.SYSCALL or not kind.struct
 
     def _linked(self, code: bytes) -> bytes:
         """The program with its functions behind it; calls name them by number."""
@@ -223,7 +233,7 @@ class Programs:
 
     def _new(self) -> bytes:
         pick = self.random
-        kind = NUM if pick.random() < 0.5 else pick.choice(self.kinds)
+        kind = NUM if pick.random() < 0.5 else pick.choice(self.fitting if pick.random() < 0.97 else self.kinds)
         place = self._place()
         code = _address(1, place)
         if kind.name == "num":
