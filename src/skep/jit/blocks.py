@@ -46,6 +46,11 @@ def is_local_call(insn: Instruction) -> bool:
     return insn.opcode == op.JMP | op.CALL and insn.src == op.CALL_LOCAL
 
 
+def is_kfunc_call(insn: Instruction) -> bool:
+    """Whether it calls a function by its name."""
+    return insn.opcode == op.JMP | op.CALL and insn.src == op.CALL_KFUNC
+
+
 def is_helper_call(insn: Instruction) -> bool:
     """Whether it calls a helper: by number, or by a number in a register (callx), which the verifier then knows."""
     return insn.opcode == op.JMP | op.CALL | op.X or (insn.opcode == op.JMP | op.CALL and insn.src == op.CALL_HELPER)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from skep.errors import InternalError
-from skep.isa import opcodes as op
 from skep.isa.instruction import Instruction
-from skep.jit.blocks import is_helper_call, is_local_call
+from skep.jit.blocks import is_helper_call, is_kfunc_call, is_local_call
 from skep.jit.kinds import Routine
 from skep.jit.native import Lowering, Native, Returns
 from skep.jit.unit import Unit, map_argument
@@ -20,16 +19,18 @@ _SPEC_FIELDS = {"key_size": "key_size", "value_size": "value_size", "max_entries
 
 def emit_call(body: Body, unit: Unit, insn: Instruction, slot: int) -> None:
     """One CALL, except bpf_tail_call, which may not come back."""
-    if insn.opcode == op.JMP | op.CALL and insn.src == op.CALL_KFUNC:
-        raise unit.unsupported("the vm engine has no kernel functions (kfuncs)", slot, 'load it with engine="kernel"')
     if is_local_call(insn):
         _emit_local(body, unit.routines[slot + 1 + insn.imm])
         return
-    fact = unit.call_fact(insn, slot)
-    native = unit.find_native(fact, slot)
-    if native.lowering is Lowering.INLINE_LOOP:
-        _emit_loop(body, unit, fact)
-        return
+    fact = None
+    if is_kfunc_call(insn):
+        native = unit.find_kfunc(insn, slot)
+    else:
+        fact = unit.call_fact(insn, slot)
+        native = unit.find_native(fact, slot)
+        if native.lowering is Lowering.INLINE_LOOP:
+            _emit_loop(body, unit, fact)
+            return
     result = call_native(body, unit, native, fact)
     body.forget(range(6))
     if native.returns is Returns.PTR:

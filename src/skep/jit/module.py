@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from skep.isa.instruction import slots
-from skep.jit.blocks import find_blocks, is_helper_call, mark_live
+from skep.jit.blocks import find_blocks, is_helper_call, is_kfunc_call, mark_live
 from skep.jit.kinds import Kinds, Routine
 from skep.jit.memory import alias_metadata
 from skep.jit.native import Lowering, Returns
@@ -100,6 +100,8 @@ def _callbacks(unit: Unit) -> set[int]:
 def _returns_pointer(unit: Unit, slot: int) -> bool:
     insn = unit.table[slot]
     assert insn is not None
+    if is_kfunc_call(insn):
+        return unit.find_kfunc(insn, slot).returns is Returns.PTR
     if not is_helper_call(insn):
         return False
     fact = unit.call_fact(insn, slot)

@@ -34,6 +34,7 @@ class Rows:
             or a negative number where the packet ends before.
         context: the run's context, for callbacks, which C calls without it.
         value_offset: bytes from the start of an array map's memory to its first value.
+        kfuncs: functions that programs call by name.
     """
 
     helpers: Natives
@@ -41,6 +42,7 @@ class Rows:
     load_packet: Native | None = None
     context: Native | None = None
     value_offset: int = 4096
+    kfuncs: Mapping[str, Native] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -88,6 +90,19 @@ class Unit:
             name = signature.name if signature else f"helper {fact.helper}"
             kind = f" on a map of type {spec.type.name.lower()}" if spec is not None else ""
             raise InternalError(f"{self.linked.name}: no native code for {name}{kind} at instruction {slot}")
+        return native
+
+    def find_kfunc(self, insn: Instruction, slot: int) -> Native:
+        """The row of a function that is called by name.
+
+        Raises:
+            UnsupportedError: E0301 the vm has none of this name.
+        """
+        name = getattr(insn.ref, "name", "")
+        native = self.rows.kfuncs.get(name)
+        if native is None:
+            what = f"the vm engine has no kernel function {name}()"
+            raise self.unsupported(what, slot, 'load it with engine="kernel"')
         return native
 
     def unsupported(self, what: str, slot: int, advice: str) -> UnsupportedError:

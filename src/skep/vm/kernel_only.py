@@ -8,6 +8,7 @@ from skep.diagnostics import Diagnostic
 from skep.errors import UnsupportedError
 from skep.isa.instruction import KfuncRef, KsymRef, slots
 from skep.model.programs import LinkedProgram, Region, VerifiedProgram
+from skep.vm.helpers.kfuncs import KFUNCS
 
 _HELP = 'load it with engine="kernel"'
 
@@ -27,8 +28,8 @@ def refuse_kernel_only(program: VerifiedProgram) -> None:
     for slot, insn in enumerate(slots(linked.insns)):
         if insn is None or slot not in program.facts.reachable:
             continue
-        if isinstance(insn.ref, KfuncRef):
-            raise _refusal(linked, f"the vm engine has no kernel functions: {insn.ref.name}()", slot)
+        if isinstance(insn.ref, KfuncRef) and insn.ref.name not in KFUNCS:
+            raise _refusal(linked, f"the vm engine has no kernel function {insn.ref.name}()", slot)
         if isinstance(insn.ref, KsymRef):
             raise _refusal(linked, f"the vm engine has no kernel variables: {insn.ref.name}", slot)
     for slot, access in program.facts.accesses.items():

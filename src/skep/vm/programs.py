@@ -16,6 +16,7 @@ from skep.diagnostics import Diagnostic
 from skep.engine import RunResult
 from skep.errors import ClosedError, EngineError, UsageError
 from skep.model.programs import VerifiedProgram
+from skep.vm.helpers.kfuncs import KFUNCS
 from skep.vm.helpers.table import CONTEXT, FIELDS, LOAD_PACKET, NATIVES, VALUE_OFFSET
 from skep.vm.runs import Runs, runs
 from skep.vm.runtime import PROTOTYPES, Run, Test, bitcode, runtime
@@ -35,7 +36,7 @@ PACKET_TYPES = frozenset(
     }
 )
 MAX_PACKET = 1 << 18
-ROWS = jit.Rows(NATIVES, FIELDS, LOAD_PACKET, CONTEXT, VALUE_OFFSET)
+ROWS = jit.Rows(NATIVES, FIELDS, LOAD_PACKET, CONTEXT, VALUE_OFFSET, KFUNCS)
 _ROOM = 1024 + 4096 + 320  # headroom, growth, tailroom: what skep_test_packet() asks for
 _MAX_REPEAT = (1 << 32) - 1
 _BTF_CONTEXT_BYTES = 8 * 16

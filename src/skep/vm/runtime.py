@@ -21,6 +21,7 @@ from skep.diagnostics import Diagnostic
 from skep.errors import EngineError, UnsupportedError
 from skep.jit import compile_runtime
 from skep.jit.native import Lowering, Native, Returns
+from skep.vm.helpers.kfuncs import KFUNCS
 from skep.vm.helpers.table import CONTEXT, FIELDS, LOAD_PACKET, NATIVES
 from skep.vm.native import bitcode as native
 
@@ -67,7 +68,7 @@ _RESULTS = {Returns.I64: _U64, Returns.PTR: _U64, Returns.VOID: None}
 
 def _rows() -> dict[str, Native]:
     """Every C function that a table names, by symbol."""
-    rows = [*NATIVES.values(), *FIELDS.values(), LOAD_PACKET, CONTEXT]
+    rows = [*NATIVES.values(), *KFUNCS.values(), *FIELDS.values(), LOAD_PACKET, CONTEXT]
     return {native.symbol: native for native in rows if native.lowering is not Lowering.INLINE_LOOP}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from skep.model.target import Target
+from skep.vm.helpers.kfuncs import TYPES
 from skep.vm.helpers.refused import REFUSED
 from skep.vm.maps.rules import RULES
 
@@ -13,11 +14,14 @@ KERNEL_VERSION = (6, 18, 0)
 
 
 def vm_target() -> Target:
-    """The Target of the vm engine in this process. It has no kernel types: CO-RE relocations find nothing to fit."""
+    """The Target of the vm engine in this process. Its types are those of its own functions, for programs that name
+    them; it has no kernel's, so CO-RE relocations find nothing to fit.
+    """
     return Target(
         name="vm",
         kernel_version=KERNEL_VERSION,
         byte_order=sys.byteorder,
         refused_helpers=REFUSED,
         map_types=frozenset(RULES),
+        module_btf={"skep": TYPES},
     )

@@ -53,7 +53,7 @@ def test_an_unknown_helper_is_our_bug(run: Run) -> None:
 
 
 def test_kfuncs_are_refused_with_advice(run: Run) -> None:
-    with pytest.raises(UnsupportedError, match="kfuncs"):
+    with pytest.raises(UnsupportedError, match="kernel function"):
         run(make_program(code(Instruction(op.JMP | op.CALL, src=op.CALL_KFUNC), "exit")))
 
 

@@ -19,7 +19,12 @@ END = "\nr0 = 0\nexit"
     ("text", "kfuncs", "linking", "reason"),
     [
         ("r0 = 0\nexit", (), {}, "tracing programs get objects of the kernel"),
-        ("call 0\ncall 0" + END, ("bpf_rcu_read_lock", "bpf_rcu_read_unlock"), TC, "no kernel functions"),
+        (
+            "call 0\ncall 0" + END,
+            ("bpf_rcu_read_lock", "bpf_rcu_read_unlock"),
+            TC,
+            "no kernel function bpf_rcu_read_lock()",
+        ),
         ("r1 = 0 ll\nr0 = *(u32 *)(r1 +0)" + END, (), {**TC, "ksyms": ("limit",)}, "no kernel variables"),
     ],
 )

@@ -200,14 +200,13 @@ class KfuncProto:
 
 def kfunc_proto(linked: LinkedProgram, name: str) -> KfuncProto | str:
     """A kernel function by name; or why it cannot be called."""
-    btf = linked.target.btf
-    found = btf.find(name, t.Func) if btf is not None else None
+    row = find_kfunc(name)
+    btf, found = _find(linked, name, everywhere=row is not None)
     function = btf[found] if btf is not None and found is not None else None
     if btf is None or not isinstance(function, t.Func):
         return "unknown"
     if not _is_offered(btf, found):
         return "unknown"
-    row = find_kfunc(name)
     if row is None:
         return "not listed"
     proto = btf[function.type]
@@ -223,6 +222,16 @@ def kfunc_proto(linked: LinkedProgram, name: str) -> KfuncProto | str:
     pointer = btf[returns]
     pointee = btf.strip(pointer.type) if isinstance(pointer, t.Ptr) else None
     return KfuncProto(row, btf, tuple(params), returns, pointee)
+
+
+def _find(linked: LinkedProgram, name: str, *, everywhere: bool) -> tuple[t.Btf | None, int | None]:
+    """Where a function's type is; ``everywhere``: also in modules."""
+    target = linked.target
+    for btf in (target.btf, *(target.module_btf.values() if everywhere else ())):
+        found = btf.find(name, t.Func) if btf is not None else None
+        if found is not None:
+            return btf, found
+    return None, None
 
 
 def _is_offered(btf: t.Btf, function: int | None) -> bool:

@@ -14,10 +14,12 @@ from skep.abi.helpers import HELPERS, signature_for
 from skep.abi.map_types import MapType
 from skep.abi.signatures import Arg, ArgKind, MemoryUse, ReturnKind, Signature
 from skep.isa.arithmetic import MASK64, signed
-from skep.jit.native import Lowering, Native
+from skep.jit.native import Lowering, Native, Returns
 from skep.model.programs import LinkedProgram
+from skep.vm.helpers.kfuncs import KFUNCS
 from skep.vm.helpers.table import LOAD_PACKET, VALUE_OFFSET, find_native
 from skep.vm.interpreter.dynptrs import Dynptrs
+from skep.vm.interpreter.iterators import Iterators
 from skep.vm.interpreter.machine import Interpreter, TailCall
 from skep.vm.interpreter.memory import Fault, Memory
 from skep.vm.runtime import Run, runtime
@@ -48,6 +50,7 @@ class VmHost:
         self.program = program
         self.memory = Memory()
         self._dynptrs = Dynptrs(self.memory)
+        self._iterators = Iterators(self.memory)
         self._maps = maps
         self._known_maps = set(maps.values())
         self._run = run
@@ -124,6 +127,19 @@ class VmHost:
         self._allow_result(signature, args, result, facts)
         self._dynptrs.follow(signature, args, result)
         self._see_packet()
+        return result
+
+    def kfunc(self, name: str) -> tuple[int, bool]:
+        native = KFUNCS.get(name)
+        if native is None:
+            raise Fault(f"the vm has no {name}")
+        return len(native.params), native.returns is not Returns.VOID
+
+    def call_kfunc(self, name: str, args: list[int]) -> int:
+        self._iterators.check(name, args[0])
+        values = {f"{kind}{number}": value for number, value in enumerate(args, 1) for kind in "rp"}
+        result = _native_call(KFUNCS[name], values)
+        self._iterators.follow(name, args[0])
         return result
 
     # ---- memory that helpers read, write and give ----

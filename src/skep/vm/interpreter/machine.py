@@ -54,6 +54,12 @@ class Host(Protocol):
     def call(self, machine: Interpreter, helper: int, args: list[int]) -> int:
         """Call a helper with r1..r5; r0."""
 
+    def kfunc(self, name: str) -> tuple[int, bool]:
+        """How many registers a function with a name reads, and whether it leaves something in r0; Fault: none such."""
+
+    def call_kfunc(self, name: str, args: list[int]) -> int:
+        """Call a function by name with r1..r5; r0."""
+
     @property
     def packet_start(self) -> int:
         """Where the packet's first byte lies now; 0: there is no packet."""
@@ -201,8 +207,8 @@ class Interpreter:
         if not by_register and insn.src == op.CALL_LOCAL:
             self._push_frame(slot + 1, r)
             return slot + 1 + insn.imm
-        if not by_register and insn.src != op.CALL_HELPER:
-            raise Fault("call of a kernel function")
+        if not by_register and insn.src == op.CALL_KFUNC:
+            return self._call_kfunc(getattr(insn.ref, "name", ""), slot, r)
         helper = r[insn.dst] if by_register else insn.imm  # callx: the register holds a helper's number
         unknown = (0b10 << self.host.arguments(helper)) - 2 & ~self.known
         if unknown:
@@ -214,6 +220,15 @@ class Interpreter:
             self.known |= 1
             return None
         self.known = self.known & ~(_ARGUMENTS | 1) | self.host.returns_value(helper)
+        return slot + 1
+
+    def _call_kfunc(self, name: str, slot: int, r: list[int]) -> int:
+        count, returns = self.host.kfunc(name)
+        unknown = (0b10 << count) - 2 & ~self.known
+        if unknown:
+            raise Fault(f"{_names(unknown)} given to {name}() before anything was written there")
+        r[0] = self.host.call_kfunc(name, r[1:6])
+        self.known = self.known & ~(_ARGUMENTS | 1) | returns
         return slot + 1
 
     def _push_frame(self, return_slot: int, r: list[int]) -> None:

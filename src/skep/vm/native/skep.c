@@ -9,6 +9,7 @@
 #include "ring.c"
 #include "dynptr.c"
 #include "user_ring.c"
+#include "iterators.c"
 #include "references.c"
 #include "map.c"
 #include "host.c"

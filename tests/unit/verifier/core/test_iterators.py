@@ -93,6 +93,12 @@ def test_wrong_order(text: str, kfuncs: tuple[str, ...], sentence: str) -> None:
     assert sentence in said(verdict)
 
 
+def test_nothing_lies_above_the_stack() -> None:
+    """Linux 6.18 takes r10 + 0 for r10 - 8 here."""
+    verdict = check(new() + "r1 = r10\ncall 0\n" + END, NEW, DESTROY)
+    assert "expected an initialized iter_num as arg #0" in said(verdict)
+
+
 def test_elements_die_with_their_iterator() -> None:
     text = (
         new() + call() + "r6 = r0\nif r6 == 0 goto +5\n" + call() + "r0 = *(u32 *)(r6 +0)\n" + "exit\n" + call() + END
