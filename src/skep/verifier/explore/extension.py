@@ -27,7 +27,9 @@ def as_extended(linked: LinkedProgram, options: Options) -> LinkedProgram | Viol
     target = linked.extends
     if target is None:
         feature = "programs that replace a function of another one, where nobody says of which"
-        return Violation(Rule.UNSUPPORTED, Supported(feature), feature, None, {"feature": feature, "instead": ""}, 0)
+        instead = f'say which:  skep.load(..., extends={{"{linked.name}": program}}, engine="kernel")'
+        values: dict[str, object] = {"feature": feature, "instead": instead}
+        return Violation(Rule.UNSUPPORTED, Supported(feature, instead), feature, None, values, 0)
     if target.prog_type in _TYPED:
         feature = f"programs that replace a function of a {target.prog_type.name.lower()} program"
         return Violation(Rule.UNSUPPORTED, Supported(feature), feature, None, {"feature": feature, "instead": ""}, 0)

@@ -9,10 +9,13 @@ import pytest
 from skep.abi.map_types import MapType
 from skep.abi.prog_types import ProgType
 from skep.isa.instruction import MapRef, MapValueRef
+from skep.linker import link as link_object
 from skep.model.maps import MapSpec
 from skep.model.programs import Outcome, Region, Verdict
 from skep.model.target import Target
+from skep.objfile import read_object
 from skep.verifier import judge
+from tests.unit.objfile.build import compile_c
 from tests.unit.verifier.core.linked import link, said
 
 ARENA = MapSpec("arena", MapType.ARENA, max_entries=4, flags=1 << 10)
@@ -121,6 +124,39 @@ def test_one_instruction_one_kind_of_memory() -> None:
     text += "r6 = addr_space_cast(r6, 0, 1)\n"
     assert said(check(text + "r2 = *(u64 *)(r6 -8)" + END)) == "same insn cannot be used with different pointers"
     assert check(text + "r2 = 1\nlock *(u64 *)(r6 -8) += r2" + END).outcome is Outcome.ACCEPTED
+
+
+TAGGED = """
+#define __arena __attribute__((address_space(1)))
+#define __arg_arena __attribute__((btf_decl_tag("arg:arena")))
+struct { __uint(type, 33); __uint(map_flags, 1024); __uint(max_entries, 4); } arena SEC(".maps");
+struct item { int x; };
+__noinline int first(struct item __arena *p TAG) { return p->x; }
+SEC("syscall") int f(void *ctx) {
+    struct item __arena *p = (void __arena *)64; void *volatile which = &arena; p->x = 1; return CALL; }
+"""
+
+
+@pytest.mark.parametrize(
+    ("tag", "call", "sentence"),
+    [
+        ("__arg_arena", "first(p)", None),
+        ("__arg_arena", "first((void __arena *)(long)p->x)", None),
+        ("__arg_arena", "first((void __arena *)(long)ctx)", "Caller passes invalid args into func#1 ('first')"),
+        ("", "first(p)", "Caller passes invalid args into func#1 ('first')"),
+        (
+            '__arg_arena __attribute__((btf_decl_tag("arg:nonnull")))',
+            "first(p)",
+            "arg#0 arena cannot be combined with any other tags (function first())",
+        ),
+    ],
+)  # fmt: skip
+def test_arguments_of_global_functions(tag: str, call: str, sentence: str | None) -> None:
+    """Anything that can be an address in an arena, or a number (kernel: btf_check_func_arg_match)."""
+    source = TAGGED.replace("TAG)", f"{tag})").replace("CALL", call)
+    linked = link_object(read_object(compile_c(source), "a.o"), "f", Target("linux", (6, 18, 0)))
+    verdict = judge(replace(linked, sleepable=True))
+    assert (said(verdict) if verdict.diagnostics else None) == sentence
 
 
 def test_facts() -> None:
