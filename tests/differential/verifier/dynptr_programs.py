@@ -29,9 +29,9 @@ _MOV, _MOV_IMM, _ADD_IMM, _LOAD8, _LOAD1, _STORE8, _STORE1, _SPILL8 = 0xBF, 0xB7
 _JUMP, _IF_EQ, _IF_NE, _CALL, _EXIT, _IMM64 = 0x05, 0x15, 0x55, 0x85, 0x95, 0x18
 
 
-def program(target: Target, seed: int) -> LinkedProgram:
-    """One program, for tc or XDP."""
-    made = _Maker(seed)
+def program(target: Target, seed: int, *, kfuncs: bool = True) -> LinkedProgram:
+    """One program, for tc or XDP. Without ``kfuncs``: of helpers only."""
+    made = _Maker(seed, kfuncs)
     insns = made.build()
     return LinkedProgram(
         name=f"seed_{seed}",
@@ -53,7 +53,7 @@ def program(target: Target, seed: int) -> LinkedProgram:
 class _Maker:
     """Writes one program. ``dynptrs``: what lives at which place; ``slices``: register -> writable, place."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, kfuncs: bool) -> None:
         self.random = random.Random(seed)
         self.xdp = self.random.random() < 0.25
         self.code: list[Instruction] = []
@@ -61,11 +61,12 @@ class _Maker:
         self.dynptrs: dict[int, str] = {}
         self.slices: dict[int, tuple[bool, int]] = {}
         self.branching = False
-        self.statements = (
-            *[self.from_memory, self.reserve, self.from_packet, self.clone, self.ask, self.data, self.read, self.write],
-            *[self.slice, self.slice, self.store, self.load, self.use, self.use, self.use, self.release, self.release],
-            *[self.branch, self.move_packet, self.spill, self.move, self.adjust],
-        )
+        self.statements = [
+            *[self.from_memory, self.reserve, self.data, self.read, self.write, self.branch, self.move_packet],
+            *[self.store, self.load, self.use, self.use, self.use, self.release, self.release, self.spill, self.move],
+        ]
+        if kfuncs:
+            self.statements += [self.from_packet, self.clone, self.ask, self.slice, self.slice, self.adjust]
 
     def build(self) -> tuple[Instruction, ...]:
         """The whole program: what is open at the end is given back, mostly."""
@@ -299,7 +300,7 @@ class _Maker:
         if self.slices:
             register = self.random.choice(list(self.slices))
             self.add(_SPILL8, 10, register, _SPILL)
-            self.ask()
+            self.helper(_RANDOM)
             self.add(_LOAD8, register, 10, _SPILL)
 
     def move(self) -> None:
