@@ -11,6 +11,7 @@ from skep.isa.disassembler import disassemble
 from skep.isa.instruction import Instruction, slots
 from skep.model.programs import LinkedProgram
 from skep.verifier.explain.catalogue import BY_RULE
+from skep.verifier.explain.ended import Ending, Fate, find_ending
 from skep.verifier.explain.entry import fill
 from skep.verifier.explain.names import dereferenced, harmless_result, register_name
 from skep.verifier.explain.path import find_path, find_span
@@ -38,6 +39,7 @@ _EVENTS = {
     "ld_abs": "a legacy packet load may end the program",
     "throw": "an exception leaves the program",
 }
+_FATES = {Fate.MOVED: "may move or change packet data", Fate.RELEASED: "gave it back"}
 _CALL = op.JMP | op.CALL
 
 
@@ -54,9 +56,12 @@ def diagnose(
         trace: slots of the failing path, oldest first, the last one that of the violation. Gives reasons; may be empty.
         state: what is known where it fails.
     """
-    entry = BY_RULE[violation.rule.value]
     code = slots(linked.insns)
     known = _known(violation, linked, code, trace)
+    ending = _ending(violation, linked, code, trace)
+    entry = BY_RULE[(violation.rule if ending is None else Rule.POINTER_ENDED).value]
+    if ending is not None:
+        known |= {"function": ending.function, "ended": _place(linked, ending.slot), "fate": _FATES[ending.fate]}
     what = next((text for text in (fill(t, known) for t in entry.what) if text is not None), entry.title)
     help_text = fill(entry.help, known) if entry.help else None
     if violation.rule is Rule.UNSUPPORTED and not known.get("instead"):
@@ -80,12 +85,27 @@ def diagnose(
         help=help_text,
         kernel=violation.kernel if entry.said_by_kernel else None,
         values=find_values(violation, linked, code, trace, state) if state is not None else (),
-        path=find_path(linked, code, trace, reg, _notable(violation)),
+        path=find_path(linked, code, trace, reg, _notable(violation, ending)),
     )
 
 
-def _notable(violation: Violation | StructureViolation) -> dict[int, str]:
+def _ending(
+    violation: Violation | StructureViolation,
+    linked: LinkedProgram,
+    code: Sequence[Instruction | None],
+    trace: Sequence[int],
+) -> Ending | None:
+    """What made the register a number that was a pointer, if that is why it fails."""
+    if violation.rule is not Rule.NOT_A_POINTER or violation.values.get("pointer") != "scalar" or not trace:
+        return None
+    reg = violation.reg if isinstance(violation, Violation) else None
+    return None if reg is None else find_ending(linked, code, trace, reg)
+
+
+def _notable(violation: Violation | StructureViolation, ending: Ending | None) -> dict[int, str]:
     """Slots that the path must show, whatever else is left out."""
+    if ending is not None:
+        return {ending.slot: "ends here"}
     slot = violation.values.get("acquired_at")
     return {slot: "acquired here"} if isinstance(slot, int) else {}
 

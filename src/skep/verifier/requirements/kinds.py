@@ -52,6 +52,7 @@ class Rule(StrEnum):
     POINTER_LEAK = "pointer_leak"  # reg, pointer, where (unprivileged)
     # Memory
     NOT_A_POINTER = "not_a_pointer"  # reg, pointer: access through a scalar, or a pointer kind that has no memory
+    POINTER_ENDED = "pointer_ended"  # as NOT_A_POINTER, where the path shows a call that ended it
     NULLABLE = "nullable"  # reg, pointer, map
     CONTEXT_ACCESS = "context_access"  # offset, size, use: no such field, or not in this way
     CONTEXT_MODIFIED = "context_modified"  # reg, offset: access through a moved context pointer

@@ -31,6 +31,14 @@ ENTRIES = (
         help="for kernel memory use bpf_probe_read_kernel() or BPF_CORE_READ(); for user memory bpf_probe_read_user()",
     ),
     Entry(
+        "V0330",
+        Rule.POINTER_ENDED,
+        "a pointer is used after a call that ended what it pointed to",
+        ("{reg} is no pointer any more: {function}() at {ended} {fate}",),
+        label="{subject} is {pointer} here",
+        help="use it before the call, or take the pointer again (and check it again) after the call",
+    ),
+    Entry(
         "V0303",
         Rule.CONTEXT_ACCESS,
         "the context has no such field",
