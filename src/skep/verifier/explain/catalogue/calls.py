@@ -18,8 +18,11 @@ ENTRIES = (
         Rule.HELPER_PROG_TYPE,
         "programs of this type cannot call this helper",
         ("programs of type {prog_type} cannot call {helper}()",),
-        why=("a helper works only where the kernel can give it what it needs",),
-        help="see which program types can call it in the table of helpers",
+        why=(
+            "programs of these types can: {callers}",
+            "a helper works only where the kernel can give it what it needs",
+        ),
+        help="do this part in a program of one of these types and hand the result over in a map",
     ),
     Entry(
         "V0403",
@@ -55,8 +58,8 @@ ENTRIES = (
         Rule.ARGUMENT_KIND,
         "an argument is not what the helper takes",
         ("argument {number} of {helper}() is {pointer_phrase}", "argument {number} is {pointer_phrase}"),
-        why=("it takes one of: {expected}",),
-        help="check the order of the arguments, and that pointers are passed as pointers (`&key`, not `key`)",
+        why=("it takes {expected_words}",),
+        help="{advice}",
     ),
     Entry(
         "V0408",

@@ -18,9 +18,12 @@ ENTRIES = (
         "V0501",
         Rule.REFERENCE_LEAK,
         "something acquired is not released",
-        ("what was acquired at {acquired_place} is not released on this path",),
+        (
+            "what {acquirer} acquired at {acquired_place} is not released on this path",
+            "what was acquired at {acquired_place} is not released on this path",
+        ),
         why=("{event_phrase}",),
-        help="release it on every path: bpf_ringbuf_submit() or bpf_ringbuf_discard(), bpf_sk_release()",
+        help="release it on every path, also where something fails in between: {releaser}",
     ),
     Entry(
         "V0502",
