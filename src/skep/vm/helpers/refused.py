@@ -19,7 +19,6 @@ _NO_COUNTER = "the vm engine has no performance counters"
 _NO_TRACING = "the vm engine does not attach to kernel functions"
 _NO_SEQ = "the vm engine has no iterators that write to a seq_file"
 _NO_TIMER = "the vm engine has no timers yet"
-_NO_LOCK = "the vm engine has no spin locks in map values yet"
 _NO_SYNCOOKIE = "the vm engine has no TCP stack that makes SYN cookies"
 _NO_LWT = "the vm engine has no lightweight tunnels"
 _NO_MSG = "the vm engine has no sockmaps: there are no messages"
@@ -47,7 +46,6 @@ _BY_REASON: Mapping[str, tuple[int, ...]] = {
     _NO_STORAGE: (81, 107, 108, 145, 146, 156, 157, 210, 211),
     "the vm engine has no groups of listening sockets": (82,),
     _NO_LOOKUP: (84, 85, 86, 99),
-    _NO_LOCK: (93, 94),
     _NO_SYNCOOKIE: (100, 110, 204, 205, 206, 207),
     _NO_SYSCTL: (101, 102, 103, 104),
     "a signal would go to the process that runs the vm engine itself": (109, 117),

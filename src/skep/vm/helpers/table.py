@@ -86,6 +86,8 @@ _GENERAL: dict[int, Native] = {
     FOR_EACH: Native("skep_map_for_each", ("run", "map", "p2", "r3", "r4"), lowering=Lowering.CALLBACK),
     LOOP: Native("", lowering=Lowering.INLINE_LOOP),
     LOOKUP_PERCPU: _row("map_lookup_cpu", "map p2 r3", _PTR),
+    93: _row("spin_lock", "run p1", _VOID),
+    94: _row("spin_unlock", "p1", _VOID),
     # dynptrs
     197: _row("dynptr_from_mem", "p1 r2 r3 p4"),
     198: _row("ringbuf_reserve_dynptr", "run map r2 r3 p4"),

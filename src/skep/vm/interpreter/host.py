@@ -182,7 +182,7 @@ class VmHost:
                 return arg.size
             if following is not None and following.kind in (ArgKind.SIZE, ArgKind.SIZE_OR_ZERO):
                 return args[number + 1] & 0xFFFFFFFF
-        return {ArgKind.FIXED_INT: 4, ArgKind.FIXED_LONG: 8}.get(arg.kind, 0)
+        return {ArgKind.FIXED_INT: 4, ArgKind.FIXED_LONG: 8, ArgKind.SPIN_LOCK: 4}.get(arg.kind, 0)
 
     def _allow_result(self, signature: Signature, args: list[int], result: int, facts: MapFacts | None) -> None:
         if signature.releases is not None:

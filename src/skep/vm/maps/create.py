@@ -17,6 +17,7 @@ from skep.model.maps import MapSpec, Pinning
 from skep.vm.maps.handle import VmMap
 from skep.vm.maps.header import MAGIC, VERSION, Header
 from skep.vm.maps.kinds import CLASSES, handle_for
+from skep.vm.maps.locks import LOCK_SIZE, lock_end
 from skep.vm.maps.memory import anonymous_file, available_bytes, map_file
 from skep.vm.maps.references import ReferenceMap
 from skep.vm.maps.rules import ZERO_SEED, check_spec, reject
@@ -69,6 +70,7 @@ def _layout(spec: MapSpec) -> Header:
         value_size=spec.value_size,
         max_entries=spec.max_entries,
         flags=spec.flags,
+        lock_end=lock_end(spec),
         ncpus=possible_cpus(),
         seed=0 if spec.flags & ZERO_SEED else secrets.randbits(64),
     )
@@ -160,6 +162,7 @@ def open_pinned(path: Path, spec: MapSpec | None = None) -> VmMap:
         there = _spec_of(found, name, path)
         if spec is not None:
             _check_fit(spec, there, path)
+            _check_lock(spec, found.lock_end, path)
         expected = _layout(there)
         _check_sound(found, expected, length, path)
         block = map_file(fd, length, found.ring_size if there.type in _RINGS else 0)
@@ -204,8 +207,18 @@ def _check_fit(spec: MapSpec, there: MapSpec, path: Path) -> None:
             raise reject(spec, "M0110", what, errno.EINVAL, "remove the old map, or make the declarations agree")
 
 
+def _check_lock(spec: MapSpec, found: int, path: Path) -> None:
+    wanted = lock_end(spec)
+    if wanted != found:
+        places = ["none" if not end else f"at offset {end - LOCK_SIZE}" for end in (found, wanted)]
+        what = f"values of the map pinned at {path} have their lock elsewhere: {places[0]}, not {places[1]}"
+        raise reject(spec, "M0110", what, errno.EINVAL, "remove the old map, or make the declarations agree")
+
+
 def _check_sound(found: Header, expected: Header, length: int, path: Path) -> None:
     """A header must say about its own layout what this version would; nothing is read outside the file then."""
+    if found.lock_end and not LOCK_SIZE <= found.lock_end <= found.value_size:
+        raise _not_a_map(path, f"its lock ends at {found.lock_end}, its values at {found.value_size}")
     for name in _LAYOUT:
         if getattr(found, name) != getattr(expected, name):
             raise _not_a_map(path, f"its {name} is {getattr(found, name)}, here it would be {getattr(expected, name)}")

@@ -33,4 +33,5 @@ class Header(ctypes.Structure):
         ("producer", ctypes.c_uint64),
         ("lost", ctypes.c_uint64),
         ("owner", ctypes.c_uint32),
+        ("lock_end", ctypes.c_uint32),
     )

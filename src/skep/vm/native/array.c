@@ -58,7 +58,7 @@ INLINE s64 skep_array_update(struct skep_map *map, const void *key, const void *
         return error;
     u32 size = KNOWN(value_size, map, value_size);
     /* A program may pass a pointer into this very value: memmove. */
-    memmove(at(map, SKEP_HEADER) + (u64)index * round_up(size, 8), value, size);
+    value_copy(map, at(map, SKEP_HEADER) + (u64)index * round_up(size, 8), value, size);
     return 0;
 }
 

@@ -202,7 +202,9 @@ static NOINLINE u32 lru_number_take(struct skep_run *run, struct skep_map *map)
 static INLINE void value_set(const struct table *t, struct elem *e, const void *value, s32 cpu, int is_new, int percpu)
 {
     if (!percpu) {
-        memmove(elem_value(t, e, 0), value, t->value_size);
+        value_copy(t->map, elem_value(t, e, 0), value, t->value_size);
+        if (is_new)
+            value_unlock(t->map, elem_value(t, e, 0));
         return;
     }
     u64 stride = round_up(t->value_size, 8);
@@ -219,7 +221,7 @@ static INLINE void value_set(const struct table *t, struct elem *e, const void *
 static INLINE s64 table_update(struct skep_run *run, const struct table *t, const void *key, const void *value, u64 flags,
                                s32 cpu, int percpu, int lru)
 {
-    if (unlikely(flags > BPF_EXIST)) /* also BPF_F_LOCK: there are no locks in these values */
+    if (unlikely(flags > BPF_EXIST)) /* also BPF_F_LOCK: values are not changed under their lock yet */
         return -EINVAL;
     u32 hash = hash_bytes(key, t->key_size, t->map->seed);
     u32 bucket = hash & t->mask;

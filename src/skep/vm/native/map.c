@@ -83,7 +83,9 @@ static void array_copy(struct skep_map *map, u32 index, u8 *outside, int in)
     for (u32 cpu = 0; cpu < map->ncpus; cpu++) {
         u8 *inside = percpu ? percpu_array_value(map, index, cpu, 0) : at(map, SKEP_HEADER) + (u64)index * map->value_stride;
         u8 *mine = outside + (u64)cpu * map->value_stride;
-        memcpy(in ? inside : mine, in ? mine : inside, map->value_size);
+        value_copy(map, in ? inside : mine, in ? mine : inside, map->value_size);
+        if (!in)
+            value_unlock(map, mine);
     }
 }
 
@@ -97,8 +99,10 @@ static int elem_copy(struct skep_run *run, const struct table *t, struct elem *e
     if (there && key)
         memcpy(key, e->key, t->key_size);
     if (there && value)
-        for (u32 cpu = 0; cpu < t->map->ncpus; cpu++)
-            memcpy(value + (u64)cpu * t->map->value_stride, elem_value(t, e, cpu), t->value_size);
+        for (u32 cpu = 0; cpu < t->map->ncpus; cpu++) {
+            value_copy(t->map, value + (u64)cpu * t->map->value_stride, elem_value(t, e, cpu), t->value_size);
+            value_unlock(t->map, value + (u64)cpu * t->map->value_stride);
+        }
     lock_give(lock);
     return there;
 }
@@ -145,7 +149,7 @@ NOINLINE s64 skep_user_update(struct skep_run *run, struct skep_map *map, const 
         s64 error = array_check(index, flags, map->max_entries);
         if (error)
             return error;
-        if (map->value_size == 4 && map->ncpus == 1)
+        if (map->value_size == 4 && map->ncpus == 1 && !map->lock_end)
             store_release((u32 *)(at(map, SKEP_HEADER) + (u64)index * map->value_stride), *(const u32 *)value);
         else
             array_copy(map, index, (u8 *)value, 1);

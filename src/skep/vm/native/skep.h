@@ -72,7 +72,8 @@ struct skep_map {
     u64 producer;
     u64 lost;         /* records that did not fit (perf_event_array, trace) */
     u32 owner;        /* prog_array: type of the programs in it + 1; 0: none yet */
-    u8 reserved[60];
+    u32 lock_end;     /* hash and array: first byte after the struct bpf_spin_lock in each value; 0: there is none */
+    u8 reserved[56];
     /* What changes, away from what is only read. */
     u64 free __attribute__((aligned(64))); /* free list: generation << 32 | element number + 1 */
     u32 unused;                            /* elements never used yet start here */
@@ -208,6 +209,31 @@ static INLINE u32 lock_try(u32 *lock, struct skep_run *run)
 }
 
 static INLINE void lock_give(u32 *lock) { store_release(lock, 0); }
+
+#define LOCK_SIZE 4 /* of struct bpf_spin_lock */
+
+/* Helpers: the lock in a map's value, for threads and processes alike. The verifier allows one at a time. */
+INLINE void skep_spin_lock(struct skep_run *run, void *lock) { lock_take(lock, run); }
+INLINE void skep_spin_unlock(void *lock) { lock_give(lock); }
+
+/* Copy a value into a map or out of it, but for its lock (copy_map_value()): that belongs to who holds it. */
+static INLINE void value_copy(const struct skep_map *map, u8 *to, const u8 *from, u32 size)
+{
+    u32 end = map->lock_end;
+    if (likely(!end)) {
+        memmove(to, from, size);
+        return;
+    }
+    memmove(to, from, end - LOCK_SIZE);
+    memmove(to + end, from + end, size - end);
+}
+
+/* A lock that nobody holds: in new elements, and in copies that leave the map. */
+static INLINE void value_unlock(const struct skep_map *map, u8 *value)
+{
+    if (unlikely(map->lock_end))
+        memset(value + map->lock_end - LOCK_SIZE, 0, LOCK_SIZE);
+}
 
 /* Sizes: the JIT's constant if it knows it, else the map's header. */
 #define KNOWN(constant, map, field) ((constant) ? (constant) : (map)->field)
