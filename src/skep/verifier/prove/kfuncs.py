@@ -261,10 +261,7 @@ def _object(
             values: dict[str, object] = {"function": need.name, "pointer": value.name, "wanted": text}
             return Violation(Rule.OBJECT_TRUST, need, said, reg, values)
     releases = proto.has(KfuncFlag.RELEASE) and bool(value.ref)
-    if value.kind is Kind.BTF:
-        violation = objects.unmoved(need, value, reg, fixed=not releases)
-    else:
-        violation = regions.unmoved(need, value, reg)
+    violation = allocated.placed(need, value, reg, released=releases)
     if violation is not None:
         return violation
     if found is not None and (found.unsafe or value.nullable) and not found.trust & Trust.RCU:

@@ -169,9 +169,10 @@ def object_record(btf: t.Btf, type_id: int, kernel: Iterable[t.Btf]) -> Record:
 
 
 def _is_special(btf: t.Btf, type_id: int) -> bool:
+    """A member for which the kernel looks at a structure at all; a bpf_res_spin_lock is none (alloc_obj_fields)."""
     found = btf[type_id]
     if isinstance(found, t.Struct):
-        return _STRUCTS.get(found.name) in IN_OBJECTS
+        return _STRUCTS.get(found.name) in IN_OBJECTS - {Special.RES_SPIN_LOCK}
     return _pointer_tag(btf, found) in KPTRS
 
 
@@ -195,7 +196,7 @@ def _find(btf: t.Btf, type_id: int, wanted: frozenset[Special], level: int) -> l
         raise _BadType("E2BIG: structures are nested too deep")
     if isinstance(found, (t.Struct, t.Union)):
         for index, member in enumerate(found.members):
-            if member.bit_offset % 8 and not member.bitfield_size:
+            if member.bit_offset % 8:  # bit fields, too, wherever they are
                 raise _BadType("EINVAL: a member does not start at a byte")
             room = MAX_FIELDS - len(fields)
             tagged = (type_id, index)
@@ -238,7 +239,7 @@ def _one(
         return []
     kind = _kind(btf, found, wanted)
     if kind is None:
-        if not isinstance(found, (t.Struct, t.Union)) or (expected_size and expected_size != found.size * count):
+        if not isinstance(found, t.Struct) or (expected_size and expected_size != found.size * count):
             return []
         inner = _find(btf, type_id, wanted, level + 1)
         return _repeated([replace(field, offset=field.offset + offset) for field in inner], count, found.size, room)

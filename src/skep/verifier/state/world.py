@@ -237,7 +237,9 @@ class World:
         """The special fields in a map's values."""
         key = (id(spec), 0)
         if key not in self._records:
-            self._records[key] = map_record(spec, self._kernel_types())
+            found = map_record(spec, self._kernel_types())
+            refused = self.types_refused if found.fields and spec.btf is self.linked.btf else ""
+            self._records[key] = Record((), refused) if refused else found
         return self._records[key]
 
     def object_record(self, found: Object) -> Record:

@@ -8,7 +8,6 @@
 #define __percpu_kptr __attribute__((btf_type_tag("percpu_kptr")))
 #define __contains(name, node) __attribute__((btf_decl_tag("contains:" #name ":" #node)))
 #define private(name) SEC(".bss." #name) __attribute__((aligned(8)))
-#define container_of(ptr, type, member) ((type *)((void *)(ptr) - __builtin_offsetof(type, member)))
 #define NEW(type) ((type *)bpf_obj_new_impl(bpf_core_type_id_local(type), 0))
 #define NEW_PERCPU(type) ((type *)bpf_percpu_obj_new_impl(bpf_core_type_id_local(type), 0))
 #define DROP(p) bpf_obj_drop_impl(p, 0)
@@ -16,7 +15,7 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-struct bpf_cpumask___mine {};
+struct cpumask;
 
 extern void *bpf_obj_new_impl(__u64 local_type_id, void *meta) __ksym;
 extern void bpf_obj_drop_impl(void *p, void *meta) __ksym;
@@ -367,3 +366,138 @@ SLEEPABLE(counted_after_rcu_acquired) { struct value *v = value(); struct my_ref
 SLEEPABLE(sleepable_list) { NODE_OR_RETURN(n); bpf_spin_lock(&lock); PUSH(&head, n); bpf_spin_unlock(&lock); return 0; }
 SEC("kprobe") int list_in_kprobe(void *ctx) { NODE_OR_RETURN(n); bpf_spin_lock(&lock); PUSH(&head, n); bpf_spin_unlock(&lock); return 0; }
 SEC("raw_tp") int obj_in_raw_tp(void *ctx) { struct my_plain *p = NEW(struct my_plain); if (!p) return 0; DROP(p); return 0; }
+// Other maps, nested fields, arrays
+struct nested { __u64 a; struct { struct my_plain __kptr *deep; __u64 b; } in[2]; struct task_struct __kptr *tasks[2]; };
+struct both { struct bpf_spin_lock lock; struct my_plain __kptr *mine; struct bpf_list_head heads[2] __contains(my_item, link); __u64 data; };
+struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, struct nested); } percpu_values SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 4); __type(key, __u32); __type(value, struct nested); } lru_values SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_TASK_STORAGE); __uint(map_flags, BPF_F_NO_PREALLOC); __type(key, int); __type(value, struct nested); } storage SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 4); __type(key, __u32); __type(value, struct both); } both_values SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 4); __type(key, __u32); __type(value, __u64); } plain_values SEC(".maps");
+
+#define LOOKED_UP(type, v, map, k) __u32 key_of_##v = k; type *v = bpf_map_lookup_elem(&map, &key_of_##v); if (!v) return 0
+PROGRAM(nested_xchg) { LOOKED_UP(struct nested, v, lru_values, 1); struct my_plain *p = bpf_kptr_xchg(&v->in[1].deep, 0); if (p) DROP(p); return 0; }
+PROGRAM(nested_xchg_task) { LOOKED_UP(struct nested, v, lru_values, 1); struct task_struct *p = bpf_kptr_xchg(&v->tasks[1], 0); if (p) bpf_task_release(p); return 0; }
+PROGRAM(nested_xchg_indexed) { LOOKED_UP(struct nested, v, lru_values, 1); struct task_struct *p = bpf_kptr_xchg(&v->tasks[ctx->len & 1], 0); if (p) bpf_task_release(p); return 0; }
+PROGRAM(nested_plain) { LOOKED_UP(struct nested, v, lru_values, 1); v->in[1].b = v->a; return 0; }
+PROGRAM(nested_plain_indexed) { LOOKED_UP(struct nested, v, lru_values, 1); v->in[ctx->len & 1].b = v->a; return 0; }
+PROGRAM(percpu_map_xchg) { LOOKED_UP(struct nested, v, percpu_values, 0); struct my_plain *p = NEW(struct my_plain); if (!p) return 0; p = bpf_kptr_xchg(&v->in[0].deep, p); if (p) DROP(p); return 0; }
+PROGRAM(storage_xchg) { struct nested *v = bpf_task_storage_get(&storage, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE); if (!v) return 0; struct my_plain *p = bpf_kptr_xchg(&v->in[0].deep, 0); if (p) DROP(p); return 0; }
+PROGRAM(storage_of_loaded_task) { LOOKED_UP(struct nested, w, lru_values, 1); struct task_struct *t = w->tasks[0]; if (!t) return 0; struct nested *v = bpf_task_storage_get(&storage, t, 0, 0); return v ? v->a : 0; }
+SLEEPABLE(storage_of_loaded_task_sleepable) { LOOKED_UP(struct nested, w, lru_values, 1); struct task_struct *t = w->tasks[0]; if (!t) return 0; struct nested *v = bpf_task_storage_get(&storage, t, 0, 0); return v ? v->a : 0; }
+PROGRAM(update_from_fields) { LOOKED_UP(struct nested, v, lru_values, 1); __u32 k = 2; bpf_map_update_elem(&lru_values, &k, v, 0); return 0; }
+PROGRAM(update_to_plain) { LOOKED_UP(struct nested, v, lru_values, 1); __u32 k = 2; bpf_map_update_elem(&plain_values, &k, &v->a, 0); return 0; }
+PROGRAM(update_plain_from_kptr) { LOOKED_UP(struct nested, v, lru_values, 1); __u32 k = 2; bpf_map_update_elem(&plain_values, &k, &v->in[0].deep, 0); return 0; }
+PROGRAM(update_from_object) { struct my_plain *p = NEW(struct my_plain); __u32 k = 2; if (!p) return 0; bpf_map_update_elem(&plain_values, &k, p, 0); DROP(p); return 0; }
+PROGRAM(update_from_stack) { struct nested n = {}; __u32 k = 2; bpf_map_update_elem(&lru_values, &k, &n, 0); return 0; }
+PROGRAM(key_from_object) { struct my_plain *p = NEW(struct my_plain); if (!p) return 0; __u64 *v = bpf_map_lookup_elem(&plain_values, p); DROP(p); return v ? *v : 0; }
+PROGRAM(delete_in_use) { LOOKED_UP(struct nested, v, lru_values, 1); __u32 k = 1; bpf_map_delete_elem(&lru_values, &k); return v->a; }
+PROGRAM(both_locked) { LOOKED_UP(struct both, v, both_values, 1); bpf_spin_lock(&v->lock); struct my_plain *p = bpf_kptr_xchg(&v->mine, 0); v->data++; bpf_spin_unlock(&v->lock); if (p) DROP(p); return 0; }
+PROGRAM(both_heads) { LOOKED_UP(struct both, v, both_values, 1); NODE_OR_RETURN(n); bpf_spin_lock(&v->lock); PUSH(&v->heads[1], n); bpf_spin_unlock(&v->lock); return 0; }
+PROGRAM(both_heads_indexed) { LOOKED_UP(struct both, v, both_values, 1); NODE_OR_RETURN(n); bpf_spin_lock(&v->lock); PUSH(&v->heads[ctx->len & 1], n); bpf_spin_unlock(&v->lock); return 0; }
+PROGRAM(both_moved) { LOOKED_UP(struct both, v, both_values, 1); struct bpf_list_node *l; bpf_spin_lock(&v->lock); l = bpf_list_pop_front(&v->heads[0]); if (l) bpf_list_push_back_impl(&v->heads[1], l, 0, 0); bpf_spin_unlock(&v->lock); return 0; }
+PROGRAM(both_xchg_head) { LOOKED_UP(struct both, v, both_values, 1); void *p = bpf_kptr_xchg(&v->heads[0], 0); if (p) DROP(p); return 0; }
+
+// References through functions, loops and callbacks
+static __attribute__((noinline)) struct my_plain *make(__u32 x) { struct my_plain *p = NEW(struct my_plain); if (p) p->a = x; return p; }
+static __attribute__((noinline)) int give_back(struct my_plain *p) { if (p) DROP(p); return 0; }
+static __attribute__((noinline)) int use(struct my_plain *p) { return p->b; }
+static __attribute__((noinline)) struct my_item *popped(void) { struct bpf_list_node *l; bpf_spin_lock(&lock); l = bpf_list_pop_front(&head); bpf_spin_unlock(&lock); return l ? container_of(l, struct my_item, link) : 0; }
+static __attribute__((noinline)) int pushed(struct my_item *n) { bpf_spin_lock(&lock); PUSH(&head, n); bpf_spin_unlock(&lock); return 0; }
+static __attribute__((noinline)) int push_locked(struct my_item *n) { PUSH(&head, n); return 0; }
+__attribute__((noinline)) int global_use(struct my_plain *p) { return p ? p->b : 0; }
+__attribute__((noinline)) int global_plain(__u64 x) { return x; }
+PROGRAM(sub_make) { struct my_plain *p = make(ctx->len); if (!p) return 0; p->b = 1; DROP(p); return 0; }
+PROGRAM(sub_make_leaks) { make(ctx->len); return 0; }
+PROGRAM(sub_give_back) { return give_back(make(1)); }
+PROGRAM(sub_give_back_used) { struct my_plain *p = make(1); give_back(p); return p ? p->a : 0; }
+PROGRAM(sub_use) { struct my_plain *p = make(1); int r; if (!p) return 0; r = use(p); DROP(p); return r; }
+PROGRAM(sub_use_unchecked) { struct my_plain *p = make(1); int r = use(p); if (p) DROP(p); return r; }
+PROGRAM(sub_popped) { struct my_item *n = popped(); if (!n) return 0; n->data = 2; DROP(n); return 0; }
+PROGRAM(sub_pushed) { NODE_OR_RETURN(n); pushed(n); return 0; }
+PROGRAM(sub_pushed_used) { NODE_OR_RETURN(n); pushed(n); return n->data; }
+PROGRAM(sub_push_locked) { NODE_OR_RETURN(n); bpf_spin_lock(&lock); push_locked(n); n->data = 1; bpf_spin_unlock(&lock); return 0; }
+PROGRAM(sub_global) { struct my_plain *p = make(1); int r; if (!p) return 0; r = global_use(p); DROP(p); return r; }
+PROGRAM(sub_global_locked) { NODE_OR_RETURN(n); bpf_spin_lock(&lock); PUSH(&head, n); int r = global_plain(1); bpf_spin_unlock(&lock); return r; }
+PROGRAM(loop_pops) { struct bpf_list_node *l; for (int i = 0; i < 8; i++) { bpf_spin_lock(&lock); l = bpf_list_pop_front(&head); bpf_spin_unlock(&lock); if (!l) return 0; DROP(container_of(l, struct my_item, link)); } return 0; }
+PROGRAM(loop_leaks) { struct bpf_list_node *l = 0; for (int i = 0; i < 3; i++) { bpf_spin_lock(&lock); l = bpf_list_pop_front(&head); bpf_spin_unlock(&lock); } if (l) DROP(container_of(l, struct my_item, link)); return 0; }
+PROGRAM(loop_xchg) { LOOKED_UP(struct nested, v, lru_values, 1); struct my_plain *p = make(1); if (!p) return 0; for (int i = 0; i < 5; i++) { p = bpf_kptr_xchg(&v->in[0].deep, p); if (!p) return 0; } DROP(p); return 0; }
+PROGRAM(num_iter_pushes) { int i; bpf_for(i, 0, 100) { struct my_item *n = NEW(struct my_item); if (!n) break; n->key = i; bpf_spin_lock(&lock); PUSH(&head, n); bpf_spin_unlock(&lock); } return 0; }
+PROGRAM(num_iter_locked) { int i, sum = 0; bpf_spin_lock(&lock); bpf_for(i, 0, 100) { struct bpf_list_node *l = bpf_list_front(&head); if (!l) break; sum += container_of(l, struct my_item, link)->data; } bpf_spin_unlock(&lock); return sum; }
+PROGRAM(num_iter_walks) { struct bpf_rb_node *r; int i, found = 0; bpf_spin_lock(&lock); r = bpf_rbtree_root(&tree); bpf_for(i, 0, 100) { if (!r) break; struct my_tree_item *n = container_of(r, struct my_tree_item, link); if (n->key == ctx->len) { found = n->data; break; } r = n->key < ctx->len ? bpf_rbtree_left(&tree, r) : bpf_rbtree_right(&tree, r); } bpf_spin_unlock(&lock); return found; }
+PROGRAM(num_iter_leaks) { int i; bpf_for(i, 0, 100) { make(i); } return 0; }
+static long each_pushes(__u32 i, void *unused) { NODE_OR_RETURN(n); bpf_spin_lock(&lock); PUSH(&head, n); bpf_spin_unlock(&lock); return 0; }
+static long each_leaks(__u32 i, void *unused) { return make(i) == 0; }
+static long each_drops(__u32 i, void *held) { struct my_plain **p = held; if (*p) { DROP(*p); *p = 0; } return 0; }
+PROGRAM(callback_pushes) { bpf_loop(10, each_pushes, 0, 0); return 0; }
+PROGRAM(callback_leaks) { bpf_loop(10, each_leaks, 0, 0); return 0; }
+PROGRAM(callback_owned) { struct my_plain *p = make(1); if (!p) return 0; bpf_loop(10, each_pushes, 0, 0); DROP(p); return 0; }
+PROGRAM(callback_drops) { struct my_plain *p = make(1); if (!p) return 0; bpf_loop(1, each_drops, &p, 0); if (p) DROP(p); return 0; }
+static long each_value(void *map, __u32 *key, struct nested *v, void *unused) { struct my_plain *p = bpf_kptr_xchg(&v->in[0].deep, 0); if (p) DROP(p); return 0; }
+static long each_value_leaks(void *map, __u32 *key, struct nested *v, void *unused) { bpf_kptr_xchg(&v->in[0].deep, 0); return 0; }
+static long each_value_reads(void *map, __u32 *key, struct nested *v, void *unused) { struct my_plain *p = v->in[0].deep; return p ? p->b & 1 : 0; }
+PROGRAM(each_xchg) { bpf_for_each_map_elem(&lru_values, each_value, 0, 0); return 0; }
+PROGRAM(each_xchg_leaks) { bpf_for_each_map_elem(&lru_values, each_value_leaks, 0, 0); return 0; }
+PROGRAM(each_reads) { bpf_for_each_map_elem(&lru_values, each_value_reads, 0, 0); return 0; }
+PROGRAM(tail_open) { struct my_plain *p = make(1); if (p) bpf_throw(1); if (p) DROP(p); return 0; }
+PROGRAM(spill_and_check) { struct my_plain *p = make(1); struct my_plain *volatile keep = p; if (!keep) return 0; p = keep; if (!p) return 0; p->a = 2; DROP(p); return 0; }
+PROGRAM(compared_to_itself) { LOOKED_UP(struct nested, v, lru_values, 1); struct my_plain *p = v->in[0].deep, *q = v->in[1].deep; if (!p) return 0; if (p == q) return q->b; return 0; }
+PROGRAM(rcu_nested) { LOOKED_UP(struct nested, v, lru_values, 1); int r = 0; bpf_rcu_read_lock(); struct my_plain *p = v->in[0].deep; if (p) r = p->b; bpf_rcu_read_unlock(); return p ? r + p->b : r; }
+SLEEPABLE(rcu_task_fields) { LOOKED_UP(struct nested, v, lru_values, 1); int r = 0; bpf_rcu_read_lock(); struct task_struct *t = v->tasks[0]; if (t) { struct task_struct *u = t->real_parent; r = u->pid; } bpf_rcu_read_unlock(); return r; }
+SLEEPABLE(rcu_task_released) { LOOKED_UP(struct nested, v, lru_values, 1); struct task_struct *t; bpf_rcu_read_lock(); t = v->tasks[0]; if (t) bpf_task_release(t); bpf_rcu_read_unlock(); return 0; }
+SLEEPABLE(lock_is_rcu) { LOOKED_UP(struct both, v, both_values, 1); struct my_plain *p; int r = 0; bpf_spin_lock(&v->lock); p = v->mine; if (p) r = p->b; bpf_spin_unlock(&v->lock); return r; }
+SLEEPABLE(lock_is_rcu_after) { LOOKED_UP(struct both, v, both_values, 1); struct my_plain *p; bpf_spin_lock(&v->lock); p = v->mine; bpf_spin_unlock(&v->lock); return p ? p->b : 0; }
+SLEEPABLE(cpumask_kept) { struct bpf_cpumask *m = bpf_cpumask_create(); if (!m) return 0; bpf_cpumask_set_cpu(0, m); int r = bpf_cpumask_first((void *)m); bpf_cpumask_release(m); return r; }
+SLEEPABLE(cpumask_dropped) { struct bpf_cpumask *m = bpf_cpumask_create(); if (!m) return 0; DROP(m); return 0; }
+SLEEPABLE(cpumask_inside) { struct bpf_cpumask *m = bpf_cpumask_create(); if (!m) return 0; bpf_cpumask_release((void *)m + 4); return 0; }
+SLEEPABLE(preempt_lock) { struct my_plain *p; bpf_preempt_disable(); p = make(1); bpf_preempt_enable(); if (p) DROP(p); return 0; }
+// Which structures have special fields
+typedef struct bpf_spin_lock my_lock;
+struct lock_by_name { my_lock lock; __u64 x; };
+struct lock_and_name { my_lock first; struct bpf_refcount refs; __u64 x; };
+struct bpf_res_spin_lock { __u32 val; };
+struct res_only { struct bpf_res_spin_lock lock; __u64 x; };
+struct res_and_refs { struct bpf_res_spin_lock lock; struct bpf_refcount refs; __u64 x; };
+struct array_only { struct my_plain __kptr *all[2]; __u64 x; };
+struct array_and_one { struct my_plain __kptr *one; struct my_plain __kptr *all[2]; __u64 x; };
+struct inner_only { struct { struct my_plain __kptr *p; } in; __u64 x; };
+struct inner_and_one { struct { struct my_plain __kptr *p; } in; struct my_plain __kptr *one; __u64 x; };
+struct const_pointer { struct my_plain __kptr *const p; __u64 x; };
+struct volatile_pointer { struct my_plain __kptr *volatile p; __u64 x; };
+struct union_pointer { union { struct my_plain __kptr *p; __u64 y; }; __u64 x; };
+struct timer_inside { struct bpf_timer timer; struct bpf_refcount refs; __u64 x; };
+struct bits { __u32 a : 8; __u32 b : 24; struct bpf_refcount refs; };
+struct with_union { union { struct my_plain __kptr *p; __u64 y; } u; __u64 x; };
+typedef struct { struct my_plain __kptr *p; } by_name;
+struct with_name { by_name n; __u64 x; };
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 4); __type(key, __u32); __type(value, struct with_union); } union_values SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 4); __type(key, __u32); __type(value, struct with_name); } name_values SEC(".maps");
+extern int bpf_res_spin_lock(struct bpf_res_spin_lock *lock) __ksym;
+extern void bpf_res_spin_unlock(struct bpf_res_spin_lock *lock) __ksym;
+#define TOUCH(type, at) struct type *p = NEW(struct type); if (!p) return 0; *(volatile __u32 *)((void *)p + (at)) = 1; DROP(p); return 0
+PROGRAM(touch_lock_by_name) { TOUCH(lock_by_name, 0); }
+PROGRAM(touch_lock_and_name) { TOUCH(lock_and_name, 0); }
+PROGRAM(touch_res_only) { TOUCH(res_only, 0); }
+PROGRAM(touch_res_and_refs) { TOUCH(res_and_refs, 0); }
+PROGRAM(touch_array_only) { TOUCH(array_only, 8); }
+PROGRAM(touch_array_and_one) { TOUCH(array_and_one, 16); }
+PROGRAM(touch_inner_only) { TOUCH(inner_only, 0); }
+PROGRAM(touch_inner_and_one) { TOUCH(inner_and_one, 0); }
+PROGRAM(touch_const_pointer) { TOUCH(const_pointer, 0); }
+PROGRAM(touch_volatile_pointer) { TOUCH(volatile_pointer, 0); }
+PROGRAM(touch_union_pointer) { TOUCH(union_pointer, 0); }
+PROGRAM(touch_timer) { TOUCH(timer_inside, 0); }
+PROGRAM(touch_refs_after_timer) { TOUCH(timer_inside, 16); }
+PROGRAM(touch_bits) { TOUCH(bits, 0); }
+PROGRAM(touch_union_value) { LOOKED_UP(struct with_union, v, union_values, 1); *(volatile __u32 *)v = 1; return 0; }
+PROGRAM(xchg_union_value) { LOOKED_UP(struct with_union, v, union_values, 1); void *p = bpf_kptr_xchg(&v->u.p, 0); if (p) DROP(p); return 0; }
+PROGRAM(touch_name_value) { LOOKED_UP(struct with_name, v, name_values, 1); *(volatile __u32 *)v = 1; return 0; }
+PROGRAM(touch_padding) { TOUCH(locked, 4); }
+PROGRAM(lock_res_only) { struct res_only *p = NEW(struct res_only); if (!p) return 0; if (!bpf_res_spin_lock(&p->lock)) bpf_res_spin_unlock(&p->lock); DROP(p); return 0; }
+PROGRAM(lock_res_and_refs) { struct res_and_refs *p = NEW(struct res_and_refs); if (!p) return 0; if (!bpf_res_spin_lock(&p->lock)) { p->x = 1; bpf_res_spin_unlock(&p->lock); } DROP(p); return 0; }
+PROGRAM(lock_by_typedef) { struct lock_by_name *p = NEW(struct lock_by_name); if (!p) return 0; bpf_spin_lock(&p->lock); bpf_spin_unlock(&p->lock); DROP(p); return 0; }
+PROGRAM(xchg_array_only) { struct array_only *p = NEW(struct array_only); void *q; if (!p) return 0; q = bpf_kptr_xchg(&p->all[1], 0); if (q) DROP(q); DROP(p); return 0; }
+PROGRAM(xchg_array_and_one) { struct array_and_one *p = NEW(struct array_and_one); void *q; if (!p) return 0; q = bpf_kptr_xchg(&p->all[1], 0); if (q) DROP(q); DROP(p); return 0; }
+PROGRAM(xchg_inner_only) { struct inner_only *p = NEW(struct inner_only); void *q; if (!p) return 0; q = bpf_kptr_xchg(&p->in.p, 0); if (q) DROP(q); DROP(p); return 0; }
+PROGRAM(xchg_inner_and_one) { struct inner_and_one *p = NEW(struct inner_and_one); void *q; if (!p) return 0; q = bpf_kptr_xchg(&p->in.p, 0); if (q) DROP(q); DROP(p); return 0; }
+PROGRAM(xchg_volatile) { struct volatile_pointer *p = NEW(struct volatile_pointer); void *q; if (!p) return 0; q = bpf_kptr_xchg((void *)&p->p, 0); if (q) DROP(q); DROP(p); return 0; }

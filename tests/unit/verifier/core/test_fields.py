@@ -97,3 +97,27 @@ def test_a_list_without_a_lock_is_refused() -> None:
     node = t.Struct("node", 32, (t.Member("link", NODE, 0),))
     found = _map(_value((HEAD, 8), more=(node, t.DeclTag("contains:node:link", VALUE, 0))))
     assert found.problem == "EINVAL: a list or tree needs a lock beside it"
+
+
+def test_unions_and_typedefs_hide_fields() -> None:
+    more = (t.Union("either", 8, (t.Member("lock", LOCK, 0),)), t.Typedef("named", LOCK))
+    assert not _map(_value((VALUE + 1, 0), (VALUE + 2, 8), more=more)).fields
+
+
+def test_bit_fields_make_the_kernel_refuse_the_type() -> None:
+    members = (t.Member("a", INT, 0, 3), t.Member("b", INT, 3, 5), t.Member("lock", LOCK, 32))
+    found = object_record(t.Btf((*_BASE, t.Struct("bits", 8, members))), VALUE, ())
+    assert found.problem.startswith("EINVAL")
+
+
+def test_a_structure_is_looked_at_for_other_fields_than_a_res_spin_lock() -> None:
+    lock = t.Struct("bpf_res_spin_lock", 4, ())
+    alone = t.Btf((*_BASE, t.Struct("value", 8, (t.Member("lock", VALUE + 1, 0),)), lock))
+    assert not object_record(alone, VALUE, ()).fields
+    refcount = t.Struct("bpf_refcount", 4, ())
+    members = (t.Member("lock", VALUE + 1, 0), t.Member("refs", VALUE + 2, 32))
+    both = t.Btf((*_BASE, t.Struct("value", 8, members), lock, refcount))
+    assert [field.kind for field in object_record(both, VALUE, ()).fields] == [
+        Special.RES_SPIN_LOCK,
+        Special.REFCOUNT,
+    ]
