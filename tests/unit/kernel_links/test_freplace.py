@@ -6,21 +6,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 
 import pytest
 
 import skep
 from skep.errors import EngineError, RejectedError, UsageError
+from skep.kernel.engine import KernelEngine
 from skep.model import hooks
+from skep.verifier import judge
 from tests.unit.kernel_links.conftest import Load
+from tests.unit.verifier.core import test_extension as extensions
 
 pytestmark = pytest.mark.kernel
 
 BASE = """
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
-__noinline int choose(struct xdp_md *ctx, int x) { volatile int v = x; return v + 1 + (ctx->data == 0); }
-__noinline int twin(struct xdp_md *ctx, int x) { volatile int v = x; return v + 100 + (ctx->data == 0); }
+__noinline int choose(struct xdp_md *ctx, int x) { volatile int v = x; return v + 1 + (ctx->rx_queue_index > 1000); }
+__noinline int twin(struct xdp_md *ctx, int x) { volatile int v = x; return v + 100 + (ctx->rx_queue_index > 1000); }
 SEC("xdp") int outer(struct xdp_md *ctx) { return choose(ctx, 1) + twin(ctx, 0); }
 char LICENSE[] SEC("license") = "GPL";
 """
@@ -29,7 +33,12 @@ EXTENSION = """
 #include <bpf/bpf_helpers.h>
 __u32 calls;
 SEC("freplace/choose") int mine(struct xdp_md *ctx, int x)
-{ calls++; return ctx->data + 14 > ctx->data_end ? 0 : x + 50; }
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+
+	calls++;
+	return data + 14 > end ? 0 : x + 50;
+}
 SEC("freplace/choose") int wrong(struct xdp_md *ctx) { return 1; }
 char LICENSE[] SEC("license") = "GPL";
 """
@@ -75,6 +84,29 @@ def test_a_prototype_that_does_not_fit(extend: Extend) -> None:
         extend("wrong")
     assert caught.value.diagnostics[0].code == "V0703"
     assert caught.value.diagnostics[0].kernel == "wrong() has 1 args while choose() has 2 args"
+
+
+def test_verdicts_are_the_kernels(kernel: None) -> None:
+    """What the verifier's own tests say, asked of a kernel that takes such programs."""
+    with closing(KernelEngine(extensions.TARGET)) as engine, ExitStack() as stack:
+        for source, function in [*extensions.ACCEPTED, *(case[:2] for case in extensions.REFUSED)]:
+            mine = extensions.extension(source, function)
+            assert mine.extends is not None
+            base = engine.load_linked(mine.extends, {})
+            stack.callback(base.close)
+            try:
+                engine.load_linked(mine, {}, base).close()
+                said = None
+            except RejectedError as error:
+                said = error.diagnostics[0].kernel
+            except EngineError as error:
+                if error.diagnostic.code == "E0222" and "SKEP_KERNEL_ROW" not in os.environ:
+                    pytest.skip(f"refused here: {error.diagnostic.what}")
+                if error.diagnostic.code != "E0225":  # the loader looks for the function before the kernel does
+                    raise
+                said = f"Subprog {function} doesn't exist"
+            ours = judge(mine).diagnostics
+            assert (ours[0].kernel if ours else None) == said, source
 
 
 def test_which_program_must_be_said(load: Load) -> None:

@@ -41,57 +41,55 @@ def extension(source: str, function: str = "choose", base: str = BASE) -> Linked
     return replace(mine, extends=linked(base, "untyped" if function == "untyped" else "outer"))
 
 
-@pytest.mark.parametrize(
-    ("source", "function"),
-    [
-        ("int mine(struct xdp_md *ctx, int x) { return x + 5; }", "choose"),
-        ("int mine(struct xdp_md *ctx, int x) { return ctx->rx_queue_index + x; }", "choose"),
-        ("int mine(struct xdp_md *ctx) { return bpf_xdp_adjust_head(ctx, 8); }", "shrink"),
-        ("int mine(struct xdp_md *ctx) { return bpf_ktime_get_ns(); }", "shrink"),
-        ("int mine(struct xdp_md *ctx) { return 2; }", "outer"),
-    ],
-)
+ACCEPTED = [
+    ("int mine(struct xdp_md *ctx, int x) { return x + 5; }", "choose"),
+    ("int mine(struct xdp_md *ctx, int x) { return ctx->rx_queue_index + x; }", "choose"),
+    ("int mine(struct xdp_md *ctx) { return bpf_xdp_adjust_head(ctx, 8); }", "shrink"),
+    ("int mine(struct xdp_md *ctx) { return bpf_ktime_get_ns(); }", "shrink"),
+    ("int mine(struct xdp_md *ctx) { return 2; }", "outer"),
+]
+REFUSED = [
+    ("int mine(struct xdp_md *ctx) { return 1; }", "choose", "mine() has 1 args while choose() has 2 args"),
+    (
+        "long mine(struct xdp_md *ctx, long x) { return 1; }",
+        "choose",
+        "arg1 in mine() has size 8 while choose() has 4",
+    ),
+    (
+        "int mine(struct xdp_md *ctx, void *x) { return 1; }",
+        "choose",
+        "arg1 in mine() is PTR while choose() has INT",
+    ),
+    (
+        "void mine(struct xdp_md *ctx, int x) { }",
+        "choose",
+        "Return type UNKNOWN of mine() doesn't match type INT of choose()",
+    ),
+    (
+        "int mine(struct __sk_buff *ctx, int x) { return 1; }",
+        "choose",
+        "arg0 mine(struct __sk_buff *) doesn't match choose(struct xdp_md *)",
+    ),
+    ("int mine(int *ctx, int x) { return 1; }", "choose", "arg0 in mine() is not a pointer to context"),
+    ("int mine(struct xdp_md *ctx, int x) { return 1; }", "hidden", "Cannot replace static functions"),
+    ("int mine(struct xdp_md *ctx) { return 1; }", "untyped", "Cannot replace static functions"),
+    ("int mine(struct xdp_md *ctx, int x) { return 1; }", "nowhere", "Subprog nowhere doesn't exist"),
+    (
+        "int mine(struct xdp_md *ctx, int x) { return bpf_xdp_adjust_head(ctx, x); }",
+        "choose",
+        "Extension program changes packet data, while original does not",
+    ),
+    ("int mine(struct xdp_md *ctx, int x) { return *(int *)(long)x; }", "choose", "R2 invalid mem access 'scalar'"),
+]
+
+
+@pytest.mark.parametrize(("source", "function"), ACCEPTED)
 def test_accepted(source: str, function: str) -> None:
     verdict = judge(extension(source, function))
     assert verdict.outcome is Outcome.ACCEPTED, said(verdict)
 
 
-@pytest.mark.parametrize(
-    ("source", "function", "sentence"),
-    [
-        ("int mine(struct xdp_md *ctx) { return 1; }", "choose", "mine() has 1 args while choose() has 2 args"),
-        (
-            "long mine(struct xdp_md *ctx, long x) { return 1; }",
-            "choose",
-            "arg1 in mine() has size 8 while choose() has 4",
-        ),
-        (
-            "int mine(struct xdp_md *ctx, void *x) { return 1; }",
-            "choose",
-            "arg1 in mine() is PTR while choose() has INT",
-        ),
-        (
-            "void mine(struct xdp_md *ctx, int x) { }",
-            "choose",
-            "Return type UNKNOWN of mine() doesn't match type INT of choose()",
-        ),
-        (
-            "int mine(struct __sk_buff *ctx, int x) { return 1; }",
-            "choose",
-            "arg0 mine(struct __sk_buff *) doesn't match choose(struct xdp_md *)",
-        ),
-        ("int mine(int *ctx, int x) { return 1; }", "choose", "arg0 in mine() is not a pointer to context"),
-        ("int mine(struct xdp_md *ctx, int x) { return 1; }", "hidden", "Cannot replace static functions"),
-        ("int mine(struct xdp_md *ctx) { return 1; }", "untyped", "Cannot replace static functions"),
-        ("int mine(struct xdp_md *ctx, int x) { return 1; }", "nowhere", "Subprog nowhere doesn't exist"),
-        (
-            "int mine(struct xdp_md *ctx, int x) { return bpf_xdp_adjust_head(ctx, x); }",
-            "choose",
-            "Extension program changes packet data, while original does not",
-        ),
-        ("int mine(struct xdp_md *ctx, int x) { return *(int *)(long)x; }", "choose", "R2 invalid mem access 'scalar'"),
-    ],
-)
+@pytest.mark.parametrize(("source", "function", "sentence"), REFUSED)
 def test_refused(source: str, function: str, sentence: str) -> None:
     verdict = judge(extension(source, function))
     assert verdict.outcome is Outcome.REJECTED
