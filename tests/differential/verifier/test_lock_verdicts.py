@@ -1,6 +1,6 @@
 """Verdicts on programs with locks, timers and work, and the sentence of each rejection, are the running kernel's.
 
-The programs of three C files, one per rule. Loaded in a child process, never run.
+The programs of these C files, one per rule. Loaded in a child process, never run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.differential.verifier.test_dynptr_verdicts import _load
 
 pytestmark = pytest.mark.kernel
 
-SOURCES = ("locks.bpf.c", "lock_mixes.bpf.c", "later.bpf.c")
+SOURCES = ("locks.bpf.c", "lock_mixes.bpf.c", "lock_places.bpf.c", "later.bpf.c")
 _NUMBERED = ("map_uid=", "expected id=")  # numbers in these sentences count ids that nobody else sees
 
 

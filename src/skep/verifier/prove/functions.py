@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from skep.abi.signatures import Arg, ArgKind
 from skep.model.programs import Subprogram
-from skep.verifier.prove import access, dynptrs, objects, regions, stack
+from skep.verifier.prove import access, dynptrs, fields, objects, regions, stack
 from skep.verifier.requirements.kinds import Requirement, Rule, ValidCall, Violation
 from skep.verifier.state.functions import Parameter, Passed
 from skep.verifier.state.machine import MachineState
@@ -91,11 +91,15 @@ def _memory(need: Requirement, size: int, value: Pointer, reg: int, state: Machi
         assert value.map is not None
         if access.map_access(need, value.map, value.off, size, reads=True, writes=True) is not None:
             return False
-        return regions.within(need, value, reg, value.off, size, value.map.value_size) is None
+        if regions.within(need, value, reg, value.off, size, value.map.value_size) is not None:
+            return False
+        return fields.untouched(need, value, reg, value.off, size, world) is None
     if value.kind in (Kind.MEMORY, Kind.RECORD):
         return regions.within(need, value, reg, value.off, size, value.size) is None
     if value.kind is Kind.CTX:
         return regions.plain_context(world, value, size)
+    if value.kind is Kind.BUFFER:
+        return objects.buffer(need, reg, value, 0, size, writes=True) is None
     if value.kind is Kind.BTF:
         return objects.readable(need, reg, value, size, world) is None
     return False

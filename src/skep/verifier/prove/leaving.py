@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from skep.verifier.domains.scalar import Scalar
 from skep.verifier.prove import regions
 from skep.verifier.requirements.kinds import (
     Event,
@@ -18,6 +19,7 @@ from skep.verifier.state.returns import range_at_exit, returns_nothing, returns_
 from skep.verifier.state.values import Kind, Number, Pointer
 from skep.verifier.state.world import World
 
+_S64 = 1 << 63
 _SENTENCES = {
     Event.EXIT: "BPF_EXIT instruction in main prog would lead to reference leak",
     Event.TAIL_CALL: "tail_call would lead to reference leak",
@@ -138,9 +140,16 @@ def within(
     known = result.range
     if known.smin >= low and known.smax <= high:
         return None
-    said = f"{prefix} the register R{reg} has smin={known.smin} smax={known.smax} should have been in [{low}, {high}]"
+    said = f"{prefix} the register R{reg} has {_shown(known)} should have been in [{low}, {high}]"
     values = {"low": low, "high": high, "known_low": known.smin, "known_high": known.smax, "where": where}
     return Violation(Rule.RETURN_RANGE, need, said, reg, values)
+
+
+def _shown(known: Scalar) -> str:
+    """The range, as the kernel writes it (verbose_invalid_scalar)."""
+    low = f"smin={known.smin}" if known.smin > -_S64 else ""
+    high = f"smax={known.smax}" if known.smax < _S64 - 1 else ""
+    return f"{low} {high}".strip() or "unknown scalar value"
 
 
 def unreachable(need: Unreachable, state: MachineState, world: World) -> Violation | None:
