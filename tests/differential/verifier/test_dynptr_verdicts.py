@@ -32,10 +32,15 @@ COUNT = int(os.environ.get("SKEP_PROGRAMS", "300"))
 # Where the kernel says two sentences, or shows a range, ours is another one.
 OTHER_WORDS = ("value is outside of the allowed memory range", "var_off", "verifier bug", "Caller passes invalid args")
 
+_ALIAS = "a writable slice may be the buffer on the stack; the kernel does not see that stores change it"
 # Accepted by Linux 6.18 and rejected here: what they do is not safe (docs/parity.md).
 STRICTER = {
     "slice_after_submit": "the kernel does not tie what bpf_dynptr_slice() gives of a ring buffer to the record",
     "sub_relclone_use": "the kernel forgets clones of the frame that releases, not of its callers",
+    "alias_of_a_pointer": _ALIAS,
+    "alias_in_a_helper": _ALIAS,
+    "alias_of_a_dynptr": _ALIAS,
+    "alias_of_a_frame_that_ended": _ALIAS,
 }
 
 

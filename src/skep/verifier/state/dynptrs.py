@@ -53,11 +53,13 @@ class Slice:
     Attributes:
         id: the dynptr's.
         type: of the dynptr, for what bpf_dynptr_slice() gave; None: bpf_dynptr_data() gave it.
+        buffer: (frame, first offset from r10, end) of the stack that it may be instead, if it can be written.
     """
 
     id: int
     type: DynptrType | None
+    buffer: tuple[int, int, int] | None = None
 
     def covers(self, new: Slice, same_id: SameId) -> bool:
         """Whether memory of a dynptr in a saved state stands for ``new``."""
-        return self.type is new.type and same_id(self.id, new.id)
+        return self.type is new.type and self.buffer == new.buffer and same_id(self.id, new.id)

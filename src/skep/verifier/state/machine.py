@@ -21,10 +21,11 @@ class Frame:
         stack: cells; index 0 is bytes -8..-1; grown on demand, None: never written.
         callback: what the callback must return (low, high), None: not a callback.
         refs_before: for a callback, the highest reference id that was given before it.
+        lent: a slice of a dynptr may lie in its stack.
         callback_depth: iterations of the callback that were simulated from this frame's current call.
     """
 
-    __slots__ = ("call_slot", "callback", "callback_depth", "number", "refs_before", "regs", "stack", "start")
+    __slots__ = ("call_slot", "callback", "callback_depth", "lent", "number", "refs_before", "regs", "stack", "start")
 
     def __init__(self, number: int, start: int, call_slot: int) -> None:
         self.number = number
@@ -36,6 +37,7 @@ class Frame:
         self.callback: tuple[int, int] | None = None
         self.callback_depth = 0
         self.refs_before = 0
+        self.lent = False
 
     def copy(self) -> Frame:
         """A copy that shares values."""
@@ -48,6 +50,7 @@ class Frame:
         twin.callback = self.callback
         twin.callback_depth = self.callback_depth
         twin.refs_before = self.refs_before
+        twin.lent = self.lent
         return twin
 
     def cell(self, index: int) -> Cell | None:

@@ -226,6 +226,8 @@ def _use_memory(signature: Signature, state: MachineState, spec: MapSpec | None,
             continue
         if arg.use is not MemoryUse.READ and pointer.kind in PACKET_KINDS:
             world.notes.writes_packet = True
+        if arg.use is not MemoryUse.READ and pointer.dynptr is not None:
+            dynptrs.written(state, pointer, world)
         if pointer.kind is not Kind.STACK:
             continue
         frame = state.frames[pointer.frame]
@@ -344,6 +346,7 @@ def local(insn: Instruction, slot: int, world: World) -> Branch:
                 continue
             if value.kind in PACKET_KINDS:
                 world.notes.writes_packet = True
+            dynptrs.written(state, value, world)
             if value.kind is Kind.STACK:
                 frame = state.frames[value.frame]
                 stack.used(frame, value, parameter.size, world)
@@ -364,6 +367,7 @@ def _returned(state: MachineState) -> Fork:
     twin = state.copy()
     frame = twin.pop()
     forget_packet(twin)
+    dynptrs.leave(twin, frame)
     twin.regs[0] = unknown()
     return frame.call_slot + 1, twin
 
@@ -376,6 +380,7 @@ def legacy_load(insn: Instruction, slot: int, world: World) -> Branch:
             twin = state.copy()
             frame = twin.pop()
             twin.regs[0] = constant(0)
+            dynptrs.leave(twin, frame)
             forks.append((frame.call_slot + 1, twin))
         state.regs[0:6] = [None] * 6
         state.regs[0] = unknown()
@@ -393,8 +398,10 @@ def leave(insn: Instruction, slot: int, world: World) -> Branch:
             return -1
         frame = state.pop()
         if frame.callback is not None:
+            dynptrs.leave(state, frame)
             return frame.call_slot
         state.regs[0] = frame.regs[0]
+        dynptrs.leave(state, frame)
         return frame.call_slot + 1
 
     return full

@@ -107,6 +107,27 @@ def _forget(state: MachineState, dies: Callable[[Pointer], bool]) -> None:
     state.map_values(lambda held: unknown() if isinstance(held, Pointer) and dies(held) else held)
 
 
+def written(state: MachineState, pointer: Pointer, world: World) -> None:
+    """Memory is written that may be a buffer on the stack: nothing is known of that any more.
+
+    The kernel does not see this: it believes what was stored there after the slice was taken.
+    """
+    if isinstance(pointer.dynptr, Slice) and pointer.dynptr.buffer is not None:
+        frame, low, high = pointer.dynptr.buffer
+        stack.clobber(state, Pointer(Kind.STACK, off=low, frame=frame), 0, high - low, world)
+
+
+def leave(state: MachineState, frame: Frame) -> None:
+    """A frame ends: slices that may lie in it are numbers now, unless nobody could take one there."""
+    if frame.lent:
+        _forget(
+            state,
+            lambda held: isinstance(held.dynptr, Slice)
+            and held.dynptr.buffer is not None
+            and held.dynptr.buffer[0] == frame.number,
+        )
+
+
 def _displaced(state: MachineState, frame: Frame, index: int, found: StackObject) -> None:
     """A store into one cell destroys both, and what bpf_dynptr_data() gave (kernel: destroy_if_dynptr_stack_slot)."""
     assert isinstance(found, Dynptr)
@@ -144,10 +165,22 @@ def _slice(call: Call, *, readonly: bool) -> Value:
     assert isinstance(size, Number)
     if not readonly:
         call.world.notes.writes_packet = True
-    known = Slice(found.id, found.type)
     length = (size.value or 0) & _U32
+    known = Slice(found.id, found.type, None if readonly else _buffer(call, length))
     id = call.world.next_id()
     return Pointer(Kind.MEMORY, id=id, nullable=True, size=length, readonly=readonly, dynptr=known)
+
+
+def _buffer(call: Call, length: int) -> tuple[int, int, int] | None:
+    """The part of the stack that a slice may lie in."""
+    given = call.args[2]
+    if not isinstance(given, Pointer):
+        return None
+    if given.kind is Kind.STACK:
+        low, high = given.off + given.low, given.off + (given.var.smax if given.var is not None else 0)
+        call.state.frames[given.frame].lent = True
+        return given.frame, low, high + length
+    return given.dynptr.buffer if isinstance(given.dynptr, Slice) else None
 
 
 ARGUMENTS: dict[Wants, ArgumentEffect] = {Wants.DYNPTR: _argument}

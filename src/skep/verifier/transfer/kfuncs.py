@@ -99,6 +99,7 @@ def _use_memory(proto: KfuncProto, state: MachineState, world: World) -> None:
         size = length.range.umax if isinstance(length, Number) else param.size or 0
         if pointer.kind in PACKET_KINDS:
             world.notes.writes_packet = True
+        dynptrs.written(state, pointer, world)
         if pointer.kind is Kind.STACK and size:
             frame = state.frames[pointer.frame]
             stack.used(frame, pointer, size, world)

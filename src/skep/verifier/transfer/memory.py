@@ -16,7 +16,7 @@ from skep.verifier.state.objects import Trust
 from skep.verifier.state.typed_context import TypedContext
 from skep.verifier.state.values import Kind, Number, Pointer, Value, constant, unknown
 from skep.verifier.state.world import World
-from skep.verifier.transfer import kfuncs, kptrs, objects, stack
+from skep.verifier.transfer import dynptrs, kfuncs, kptrs, objects, stack
 
 Full = Callable[[MachineState], None]
 
@@ -183,6 +183,8 @@ def store(insn: Instruction, slot: int, world: World) -> Full:
             stack.write(state, pointer, offset, size, value, world)
         elif pointer.kind in (Kind.PACKET, Kind.PACKET_META):
             notes.writes_packet = True
+        elif pointer.dynptr is not None:
+            dynptrs.written(state, pointer, world)
 
     return full
 
@@ -206,6 +208,8 @@ def atomic(insn: Instruction, slot: int, world: World) -> Full:
             frame = state.frames[pointer.frame]
             fetched = stack.read(frame, pointer, offset, size, world)
             stack.clobber(state, pointer, offset, size, world, fills=True)
+        elif pointer.dynptr is not None:
+            dynptrs.written(state, pointer, world)
         if target is not None:
             if isinstance(fetched, Number) and size < 8:
                 fetched = _narrow(fetched, size, False)

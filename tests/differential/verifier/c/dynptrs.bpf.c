@@ -2021,3 +2021,84 @@ int slice_null_global(struct __sk_buff *c)
     return gnull(s);
 }
 
+
+// A slice that may be the buffer on the stack that it was given: what is stored there may be changed through it.
+SEC("tc")
+int alias_of_a_pointer(struct __sk_buff *ctx)
+{
+    struct bpf_dynptr p;
+    void *volatile buffer[1];
+    bpf_dynptr_from_skb(ctx, 0, &p);
+    long *s = bpf_dynptr_slice_rdwr(&p, 0, (void *)buffer, 8);
+    if (!s) return 0;
+    buffer[0] = mem;
+    *s = ctx->len;
+    return *(char *)buffer[0];
+}
+
+SEC("tc")
+int alias_in_a_helper(struct __sk_buff *ctx)
+{
+    struct bpf_dynptr p;
+    void *volatile buffer[1];
+    bpf_dynptr_from_skb(ctx, 0, &p);
+    long *s = bpf_dynptr_slice_rdwr(&p, 0, (void *)buffer, 8);
+    if (!s) return 0;
+    buffer[0] = mem;
+    bpf_skb_load_bytes(ctx, 0, s, 8);
+    return *(char *)buffer[0];
+}
+
+SEC("tc")
+int alias_of_a_dynptr(struct __sk_buff *ctx)
+{
+    struct bpf_dynptr p, q;
+    bpf_dynptr_from_skb(ctx, 0, &p);
+    char *s = bpf_dynptr_slice_rdwr(&p, 0, &q, 16);
+    if (!s) return 0;
+    bpf_dynptr_from_mem(mem, 8, 0, &q);
+    s[1] = 7;
+    return bpf_dynptr_size(&q);
+}
+
+static __noinline char *taken_from_a_frame(struct bpf_dynptr *p)
+{
+    char buffer[16];
+    return bpf_dynptr_slice_rdwr(p, 0, buffer, 16);
+}
+
+SEC("tc")
+int alias_of_a_frame_that_ended(struct __sk_buff *ctx)
+{
+    struct bpf_dynptr p;
+    bpf_dynptr_from_skb(ctx, 0, &p);
+    char *s = taken_from_a_frame(&p);
+    if (!s) return 0;
+    *s = 1;
+    return 0;
+}
+
+SEC("tc")
+int alias_of_numbers(struct __sk_buff *ctx)
+{
+    struct bpf_dynptr p;
+    char buffer[8] = {};
+    bpf_dynptr_from_skb(ctx, 0, &p);
+    char *s = bpf_dynptr_slice_rdwr(&p, 0, buffer, 8);
+    if (!s) return 0;
+    s[1] = 7;
+    if (s == buffer) bpf_dynptr_write(&p, 0, buffer, 8, 0);
+    return buffer[1];
+}
+
+SEC("tc")
+int alias_that_is_only_read(struct __sk_buff *ctx)
+{
+    struct bpf_dynptr p;
+    void *volatile buffer[1];
+    bpf_dynptr_from_skb(ctx, 0, &p);
+    long *s = bpf_dynptr_slice(&p, 0, (void *)buffer, 8);
+    if (!s) return 0;
+    buffer[0] = mem;
+    return *(char *)buffer[0] + *s;
+}
