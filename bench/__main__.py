@@ -10,7 +10,7 @@ import time
 
 from rich.console import Console
 
-BENCHMARKS = ("conformance", "workloads", "packets", "startup", "filter", "live", "events", "firewall")
+BENCHMARKS = ("conformance", "workloads", "packets", "startup", "filter", "live", "events", "firewall", "lb")
 
 
 def main() -> None:

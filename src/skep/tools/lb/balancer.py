@@ -15,7 +15,7 @@ from skep.diagnostics import Diagnostic
 from skep.engine import Batched, Engine, MapHandle, PacketRun
 from skep.errors import UnsupportedError, UsageError
 from skep.model.objects import ObjectSpec
-from skep.tools.counters import Count, power_of_two, sum_count, sum_fields
+from skep.tools.counters import Count, power_of_two, sum_count, sum_fields, write
 from skep.tools.lb import layout
 from skep.tools.lb.config import Backend, Config, Forward, Health, Service, State
 from skep.tools.lb.configfile import contradictions
@@ -354,6 +354,34 @@ class LoadBalancer:
     def _put_state(self, running: Running, member: Member) -> None:
         self._put_table(running)
         self._put_member(running, member)
+
+    def adopt(self, other: LoadBalancer) -> int:
+        """Take over the connections of another one, whose program this one's is about to replace; how many.
+
+        Those of backends that are not here are left out. What opens meanwhile is decided by the tables, which are the
+        same for the same backends.
+        """
+        known = {
+            (member.number, member.generation): (name, member.backend.name)
+            for name, running in other._running.items()
+            for member in running.members.values()
+        }
+        here = {
+            (name, member.backend.name): member
+            for name, running in self._running.items()
+            for member in running.members.values()
+        }
+        found = 0
+        for table in ("connections", "openings"):
+            taken = {}
+            for key, raw in _items(other._handle(table)):
+                seen, number, generation, *rest = layout.CONNECTION.unpack(raw)
+                member = here.get(known.get((number, generation), ("", "")))
+                if member is not None:
+                    taken[key] = layout.CONNECTION.pack(seen, member.number, member.generation, *rest)
+            write(self._handle(table), taken)
+            found += len(taken)
+        return found
 
     # ---- what to see ----
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,19 @@ from skep.tools.lb.configfile import read_config
 from skep.tools.lb.health import Finding, HealthChecks
 from skep.tools.lb.layout import Device
 
+SIOCGIFHWADDR = 0x8927
+
 
 def devices_of(names: set[str]) -> dict[str, Device]:
-    """Numbers and hardware addresses of interfaces, of those that exist."""
+    """Numbers and hardware addresses of interfaces of this network namespace, of those that exist."""
+    import fcntl  # only here: a simulation runs on other systems, too
+
     there = {name: number for number, name in socket.if_nameindex()}
     found = {}
-    for name in names & there.keys():
-        text = (Path("/sys/class/net") / name / "address").read_text().strip()
-        found[name] = Device(there[name], bytes.fromhex(text.replace(":", "")) if text.count(":") == 5 else b"")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        for name in names & there.keys():
+            answer = fcntl.ioctl(asked, SIOCGIFHWADDR, struct.pack("256s", name.encode()))
+            found[name] = Device(there[name], answer[18:24])  # behind ifr_name and sa_family: netdevice(7)
     return found
 
 

@@ -63,8 +63,10 @@ class HealthChecks:
         asyncio.run_coroutine_threadsafe(self._watch(wanted), self._loop).result()
 
     async def _watch(self, wanted: list[Check]) -> None:
-        for check in set(self._tasks) - set(wanted):
-            self._tasks.pop(check).cancel()
+        ended = [self._tasks.pop(check) for check in set(self._tasks) - set(wanted)]
+        for task in ended:
+            task.cancel()
+        await asyncio.gather(*ended, return_exceptions=True)
         for check in wanted:
             if check not in self._tasks:
                 self._tasks[check] = self._loop.create_task(self._follow(check))
