@@ -77,7 +77,7 @@ class Diagnostic:
 
     Attributes:
         code: stable identifier (``V0301``). The letter names the station: C compiler, O object file, B BTF, L linker,
-            V verifier, E engine, M map, H hook and packets, U usage.
+            V verifier, E engine, M map, H hook and packets, U usage, F firewall and files of tools, N load balancer.
         what: the finding, one sentence, no trailing dot.
         span: where in the user's source.
         label: what to write under the marked source.

@@ -22,7 +22,7 @@ START_US = 1_700_000_000_000_000
 SENT = ("forwarded", "replied", "error_forwarded", "error_replied", "later_fragment")
 
 
-def config_text(chance: random.Random) -> str:
+def config_text(chance: random.Random, timeouts: str = "{}") -> str:
     """Services at the addresses of the random traffic; behind NAT its other hosts, so that answers come by."""
     encapsulated = chance.choice(["ipip", "gue"])
     lines = [
@@ -31,7 +31,7 @@ def config_text(chance: random.Random) -> str:
         f"fragments: {chance.choice(['track', 'track', 'drop', 'pass'])}",
         f"seed: {chance.randrange(100)}",
         f"mtu: {chance.choice([1340, 1500])}",
-        "timeouts: {tcp: 60s, tcp_opening: 5, tcp_closing: 3, udp: 10, fragment: 4}",
+        f"timeouts: {timeouts}",
         "services:",
     ]
     for vip in ("192.0.2.1", "fd00::1", "203.0.113.9"):
@@ -167,7 +167,7 @@ def on_vm() -> Any:
 
 
 def world(balancer: LoadBalancer, seed: int) -> Model:
-    text = config_text(random.Random(seed))
+    text = config_text(random.Random(seed), "{tcp: 60s, tcp_opening: 5, tcp_closing: 3, udp: 10, fragment: 4}")
     balancer.replace(Config())
     balancer.replace(parse_config(text))
     return Model(parse_config(text))
