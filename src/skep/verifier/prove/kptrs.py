@@ -21,8 +21,8 @@ _EXPECTED = "ptr_, trusted_ptr_, rcu_ptr_"
 
 def valid_access(need: ValidAccess, pointer: Pointer, state: MachineState, world: World) -> Violation | None:
     """A load or store of a map's value that meets a pointer field at its place and in its size."""
-    field = field_under(pointer, need.offset, world)
-    if field is None or need.use is Use.READ:
+    field = field_under(pointer, need.offset, world) if need.use is not Use.READ else None
+    if field is None:
         return None
     if need.use not in _PLAIN:
         said = "kptr in map can only be accessed using BPF_MEM instruction mode"

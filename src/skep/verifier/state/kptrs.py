@@ -30,8 +30,9 @@ def constant_offset(pointer: Pointer) -> int | None:
 
 def field_at(pointer: Pointer, offset: int, kinds: Iterable[Special], world: World) -> Field | None:
     """The special field of one of these kinds that begins ``offset`` bytes after the pointer."""
-    start = constant_offset(pointer)
-    return None if start is None else world.record(pointer).at(start + offset, kinds)
+    record = world.record(pointer)
+    start = constant_offset(pointer) if record.fields else None
+    return None if start is None else record.at(start + offset, kinds)
 
 
 def field_under(pointer: Pointer, offset: int, world: World) -> Field | None:

@@ -501,3 +501,27 @@ PROGRAM(xchg_array_and_one) { struct array_and_one *p = NEW(struct array_and_one
 PROGRAM(xchg_inner_only) { struct inner_only *p = NEW(struct inner_only); void *q; if (!p) return 0; q = bpf_kptr_xchg(&p->in.p, 0); if (q) DROP(q); DROP(p); return 0; }
 PROGRAM(xchg_inner_and_one) { struct inner_and_one *p = NEW(struct inner_and_one); void *q; if (!p) return 0; q = bpf_kptr_xchg(&p->in.p, 0); if (q) DROP(q); DROP(p); return 0; }
 PROGRAM(xchg_volatile) { struct volatile_pointer *p = NEW(struct volatile_pointer); void *q; if (!p) return 0; q = bpf_kptr_xchg((void *)&p->p, 0); if (q) DROP(q); DROP(p); return 0; }
+// Pages of user space in task storage; maps that take no such fields
+#define __uptr __attribute__((btf_type_tag("uptr")))
+struct user_part { __u64 a; __u32 b[4]; };
+struct with_user { struct user_part __uptr *part; __u64 x; };
+struct { __uint(type, BPF_MAP_TYPE_TASK_STORAGE); __uint(map_flags, BPF_F_NO_PREALLOC); __type(key, int); __type(value, struct with_user); } user_parts SEC(".maps");
+struct trie_key { __u32 prefixlen; __u32 address; };
+struct { __uint(type, BPF_MAP_TYPE_LPM_TRIE); __uint(map_flags, BPF_F_NO_PREALLOC); __uint(max_entries, 4); __type(key, struct trie_key); __type(value, struct nested); } trie SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_SK_STORAGE); __uint(map_flags, BPF_F_NO_PREALLOC); __type(key, int); __type(value, struct nested); } sk_values SEC(".maps");
+#define USER_PART(v) struct with_user *v = bpf_task_storage_get(&user_parts, bpf_get_current_task_btf(), 0, 0); if (!v) return 0
+PROGRAM(user_read) { USER_PART(v); struct user_part *p = v->part; if (!p) return 0; p->a = 1; return p->b[3]; }
+PROGRAM(user_unchecked) { USER_PART(v); return v->part->a; }
+PROGRAM(user_beyond) { USER_PART(v); struct user_part *p = v->part; if (!p) return 0; return *(volatile __u32 *)((void *)p + 24); }
+PROGRAM(user_indexed) { USER_PART(v); struct user_part *p = v->part; if (!p) return 0; return p->b[ctx->len & 3]; }
+PROGRAM(user_stored) { USER_PART(v); v->part = 0; return 0; }
+PROGRAM(user_xchg) { USER_PART(v); void *p = bpf_kptr_xchg((void *)&v->part, 0); if (p) DROP(p); return 0; }
+PROGRAM(user_partly) { USER_PART(v); return *(volatile __u32 *)v; }
+PROGRAM(user_plain) { USER_PART(v); v->x = 1; return v->x; }
+PROGRAM(user_to_helper) { USER_PART(v); struct user_part *p = v->part; if (!p) return 0; bpf_probe_read_kernel(p, 8, ctx); return 0; }
+PROGRAM(user_helper_on_field) { USER_PART(v); bpf_probe_read_kernel(v, 8, ctx); return 0; }
+SLEEPABLE(user_sleepable) { USER_PART(v); struct user_part *p = v->part; if (!p) return 0; return p->a; }
+PROGRAM(trie_touched) { struct trie_key k = {}; struct nested *v = bpf_map_lookup_elem(&trie, &k); if (!v) return 0; *(volatile __u32 *)&v->in[0].deep = 1; return 0; }
+PROGRAM(trie_xchg) { struct trie_key k = {}; struct nested *v = bpf_map_lookup_elem(&trie, &k); if (!v) return 0; void *p = bpf_kptr_xchg(&v->in[0].deep, 0); if (p) DROP(p); return 0; }
+PROGRAM(sk_xchg) { struct bpf_sock *sk = ctx->sk; if (!sk) return 0; sk = bpf_sk_fullsock(sk); if (!sk) return 0; struct nested *v = bpf_sk_storage_get(&sk_values, sk, 0, BPF_SK_STORAGE_GET_F_CREATE); if (!v) return 0; void *p = bpf_kptr_xchg(&v->in[0].deep, 0); if (p) DROP(p); return 0; }
+PROGRAM(storage_initial) { struct nested n = {}; struct nested *v = bpf_task_storage_get(&storage, bpf_get_current_task_btf(), &n, BPF_LOCAL_STORAGE_GET_F_CREATE); return v ? v->a : 0; }
