@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from skep.abi.map_types import MapType
 from skep.abi.prog_types import AttachType, ProgType
+from skep.btf import types as t
 from skep.isa import opcodes as op
 from skep.isa.instruction import Instruction, MapValueRef
 from skep.verifier.options import MemoryEntry
@@ -122,7 +123,7 @@ def _unresolvable(world: World) -> Violation | None:
         elif insn.ref is None and insn.opcode == op.LD_IMM64 and insn.src in _NAMED:
             return _unsupported("maps and kernel variables that are not given by name")
         elif insn.ref is None and insn.opcode == op.JMP | op.CALL and insn.src == op.CALL_KFUNC:
-            return _unsupported("kernel functions that are not given by name")
+            return _unnamed_kfunc(insn, slot, world)
     return None
 
 
@@ -133,6 +134,17 @@ _FOREIGN_MAPS = frozenset(
         MapType.RHASH,
     }
 )
+
+
+def _unnamed_kfunc(insn: Instruction, slot: int, world: World) -> Violation:
+    """A kernel function by its number in the kernel's types; numbers change with every build, so no function is meant
+    for sure, but what is none is known (kernel: add_kfunc_call).
+    """
+    types, number = world.linked.target.btf, insn.imm
+    if types is None or not number or insn.off or (0 < number < len(types) and isinstance(types[number], t.Func)):
+        return _unsupported("kernel functions that are not given by name")
+    said = f"kernel btf_id {number} is not a function"
+    return Violation(Rule.PROGRAM, None, said, None, {"reason": said}, slot)
 
 
 def check_maps(world: World) -> Violation | None:
