@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from skep.verifier.domains import alu
 from skep.verifier.domains.scalar import Scalar
 from skep.verifier.explore.digest import FrameDigest, make_digest
 from skep.verifier.state.dynptrs import Dynptr, Slice
@@ -198,19 +199,31 @@ class Comparison:
             twin = stack[index] if index < count else None
             if twin is cell and not is_compared and cell.object is None:
                 continue
-            if twin is None or cell.types != twin.types or cell.size != twin.size:
+            if twin is None or cell.types != twin.types or cell.size != twin.size or cell.object is not None:
                 same = self._cells(cell, twin)
             else:
                 pairs.append((cell, twin))
-                same = cell.object is None or self._objects(cell, twin)
-                if same and is_compared:
-                    value, other = cell.value, twin.value
-                    same = value is not None and other is not None and self._values(value, other)
-                elif same and cell.value is not None:
-                    same = type(twin.value) is Number
+                if cell.zero.precise:
+                    self.numbers.append((cell.zero, twin.zero))
+                value, other = cell.value, twin.value
+                if value is None:
+                    same = True
+                elif is_compared:
+                    same = other is not None and self._values(value, other)
+                else:
+                    same = type(other) is Number
             if not same:
                 cells[0], cells[place] = cells[place], cells[0]
                 return False
+        for index, cell in known.loose:
+            twin = stack[index] if index < count else None
+            if twin is cell:
+                continue
+            if twin is None or INVALID in twin.types:
+                if not self._cells(cell, twin):
+                    return False
+            else:
+                pairs.append((cell, twin))
         return True
 
     def _stack(self, old: Frame, new: Frame, mask: int) -> bool:
@@ -235,10 +248,12 @@ class Comparison:
         if old is new:
             value = old.value
             return value is None or self._values(value, value)
+        if ZERO in old.types and ZERO in new.types:
+            self.numbers.append((old.zero, new.zero))
         for a, b in () if old.types == new.types else zip(old.types, new.types, strict=True):
             if a == b:
                 continue
-            if a in (MISC, INVALID):
+            if a in (MISC, INVALID) or (a == ZERO and self.mode is Mode.RELAXED and not old.zero.precise):
                 if not self._misc(a, b):
                     return False
             elif a == ZERO:
@@ -268,12 +283,23 @@ class Comparison:
         if isinstance(value, Pointer) or isinstance(new.value, Pointer) or self.mode is Mode.EXACT:
             return False
         if SPILL in new.types[: old.size]:
-            return False
+            return self._other_spill(value, old.size, new)
         if INVALID in new.types[: old.size]:
             if not self.world.linked.target.privileged:
                 return False
             self.uninit = True
         return self._numbers(value, Number(Scalar.UNKNOWN))
+
+    def _other_spill(self, old: Number, size: int, new: Cell) -> bool:
+        """A number of ``size`` bytes, and where these bytes were spilled as a part of a longer or shorter one."""
+        if self.mode is not Mode.RELAXED:
+            return False
+        value = new.value
+        if not old.precise:
+            return True
+        if type(value) is not Number or new.size < size or new.types[0] != SPILL:
+            return False
+        return self._numbers(old, Number(alu.truncate(value.range, size), () if value.precise else (value,)))
 
 
 _PRECISE_ZERO = Number(Scalar.ZERO)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from skep.verifier.state.machine import Frame, MachineState
-from skep.verifier.state.stack import Cell
+from skep.verifier.state.stack import ZERO, Cell
 from skep.verifier.state.values import Number, Value
 
 
@@ -20,35 +20,47 @@ class FrameDigest:
     Attributes:
         numbers: registers that must hold a number, any.
         values: registers that are compared: pointers, and numbers that a proof relied on.
-        cells: stack cells that are read later, by index; the flag says whether their spill is compared. The order
-            changes: what told two states apart last time comes first.
+        cells: stack cells that are read later and must hold the like, by index; the flag says whether their spill is
+            compared. The order changes: what told two states apart last time comes first.
+        loose: stack cells that are read later, and of which any bytes would do.
     """
 
     frame: Frame
     numbers: tuple[int, ...]
     values: tuple[tuple[int, Value], ...]
     cells: list[tuple[int, Cell, bool]]
+    loose: tuple[tuple[int, Cell], ...]
 
 
 def make_digest(state: MachineState, live: tuple[int, ...], cells: tuple[int, ...]) -> tuple[FrameDigest, ...]:
     """Write it down. ``live``, ``cells``: for each frame the registers and stack cells that matter."""
     return tuple(
-        _frame(frame, mask, cell_mask) for frame, mask, cell_mask in zip(state.frames, live, cells, strict=True)
+        [_frame(frame, mask, cell_mask) for frame, mask, cell_mask in zip(state.frames, live, cells, strict=True)]
     )
 
 
 def _frame(frame: Frame, live: int, cells: int) -> FrameDigest:
-    held = [(index, value) for index, value in enumerate(frame.regs[:10]) if value is not None and live >> index & 1]
-    return FrameDigest(
-        frame,
-        tuple([index for index, value in held if type(value) is Number and not value.precise]),
-        tuple([(index, value) for index, value in held if type(value) is not Number or value.precise]),
-        [
-            (index, cell, _is_compared(cell.value))
-            for index, cell in enumerate(frame.stack)
-            if cell is not None and cell.read and cells >> index & 1
-        ],
-    )
+    numbers: list[int] = []
+    values: list[tuple[int, Value]] = []
+    for index, value in enumerate(frame.regs[:10]):
+        if value is not None and live >> index & 1:
+            if type(value) is Number and not value.precise:
+                numbers.append(index)
+            else:
+                values.append((index, value))
+    strict: list[tuple[int, Cell, bool]] = []
+    loose: list[tuple[int, Cell]] = []
+    for index, cell in enumerate(frame.stack):
+        if cell is not None and cell.read and cells >> index & 1:
+            if _is_loose(cell):
+                loose.append((index, cell))
+            else:
+                strict.append((index, cell, _is_compared(cell.value)))
+    return FrameDigest(frame, tuple(numbers), tuple(values), strict, tuple(loose))
+
+
+def _is_loose(cell: Cell) -> bool:
+    return max(cell.types) <= ZERO and not (ZERO in cell.types and cell.zero.precise)
 
 
 def _is_compared(value: Value | None) -> bool:

@@ -20,7 +20,7 @@ def widen(previous: MachineState, state: MachineState) -> None:
                 continue
             value = _widened(before.value, cell.value)
             if value is not cell.value:
-                made = Cell(cell.types, value, cell.size)
+                made = Cell(cell.types, value, cell.size, zero=cell.zero)
                 made.links = (cell,)
                 new.stack[index] = made
 

@@ -13,7 +13,7 @@ from skep.verifier.requirements.kinds import Rule, Terminates, Violation
 from skep.verifier.state.graphs import TREE_ADD
 from skep.verifier.state.iterators import Iterator, depths_differ
 from skep.verifier.state.machine import MachineState
-from skep.verifier.state.stack import Cell, object_index
+from skep.verifier.state.stack import Cell, object_index, renewed_zero
 from skep.verifier.state.values import Kind, Number, Pointer
 from skep.verifier.state.world import World
 
@@ -257,7 +257,7 @@ def renew(state: MachineState) -> None:
             if type(held) is Number and held.precise:
                 held = numbers.get(id(held)) or _renewed(held, numbers)
             if held is not cell.value or cell.read:
-                made = Cell(cell.types, held, cell.size, cell.object)
+                made = Cell(cell.types, held, cell.size, cell.object, renewed_zero(cell))
                 made.links = () if cell.read else (cell,)
                 stack[index] = made
 

@@ -161,6 +161,6 @@ class MachineState:
 
 def _respilled(cell: Cell, value: Value) -> Cell:
     """A refined spill. Reads of the new cell count as reads of the old one, which earlier states hold."""
-    twin = Cell(cell.types, value, cell.size)
+    twin = Cell(cell.types, value, cell.size, zero=cell.zero)
     twin.links = (cell,)
     return twin

@@ -193,6 +193,7 @@ def _constant_key(signature: Signature, state: MachineState) -> int | None:
         return None
     kinds = cell.types[first : first + 4]
     if kinds == bytes([ZERO] * 4):
+        cell.zero.rely()
         return 0
     value = cell.value
     if first == 0 and kinds == bytes([SPILL] * 4) and isinstance(value, Number) and value.value is not None:

@@ -8,7 +8,7 @@ from skep.verifier.domains import alu
 from skep.verifier.domains.scalar import Scalar
 from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.stack import INVALID, MISC, SPILL, ZERO, Cell, overwritten, spilled
-from skep.verifier.state.values import Kind, Number, Pointer, Value, constant, unknown
+from skep.verifier.state.values import Kind, Number, Pointer, Value, unknown
 from skep.verifier.state.world import World
 from skep.verifier.transfer import stack_objects
 
@@ -52,6 +52,7 @@ def _read_bytes(frame: Frame, low: int, high: int, world: World, *, spill: bool 
     """
     zeros, spilled_zeros = 0, 0
     source: Number | None = None
+    origins: dict[int, Number] = {}
     for off in range(low, high):
         index, rest = divmod(-off - 1, 8)
         cell = frame.cell(index)
@@ -64,11 +65,12 @@ def _read_bytes(frame: Frame, low: int, high: int, world: World, *, spill: bool 
             world.notes.reads_uninit_stack = True
         elif kind == ZERO:
             zeros += 1
+            origins[id(cell.zero)] = cell.zero
         elif kind == SPILL and isinstance(cell.value, Number) and cell.value.value == 0:
             spilled_zeros += 1
             source = cell.value
     if zeros == high - low:
-        return constant(0)
+        return Number(Scalar.ZERO, tuple(zero for zero in origins.values() if not zero.precise))
     if spill and source is not None and spilled_zeros == high - low:
         return Number(Scalar.ZERO, () if source.precise else (source,))
     return unknown()
@@ -93,11 +95,10 @@ def write(state: MachineState, pointer: Pointer, offset: int, size: int, value: 
             value = _cut(value, size)
         frame.set_cell(index, spilled(value, size, old))
         return
-    kind = MISC
+    zero = None
     if isinstance(value, Number) and value.value is not None and value.value & ((1 << 8 * size) - 1) == 0:
-        value.rely()
-        kind = ZERO
-    frame.set_cell(index, overwritten(old, first, size, kind))
+        zero = value
+    frame.set_cell(index, overwritten(old, first, size, zero))
 
 
 def _cut(value: Number, size: int) -> Number:
@@ -129,7 +130,7 @@ def _write_somewhere(frame: Frame, low: int, high: int, value: Value | None, wor
         if zero is not None:
             _write_zero_somewhere(frame, index, first, kinds, zero)
         elif cell.value is not None or kinds.count(MISC) < count:
-            frame.set_cell(index, stack_objects.torn(cell, first, count) or overwritten(cell, first, count, MISC))
+            frame.set_cell(index, stack_objects.torn(cell, first, count) or overwritten(cell, first, count))
 
 
 def _write_zero_somewhere(frame: Frame, index: int, first: int, kinds: bytes, zero: Number) -> None:
@@ -141,8 +142,9 @@ def _write_zero_somewhere(frame: Frame, index: int, first: int, kinds: bytes, ze
             cell.value.rely()
         elif kind == ZERO:
             zero.rely()
+            cell.zero.rely()
         else:
-            frame.set_cell(index, stack_objects.torn(cell, place, 1) or overwritten(cell, place, 1, MISC))
+            frame.set_cell(index, stack_objects.torn(cell, place, 1) or overwritten(cell, place, 1))
 
 
 def clobber(
@@ -159,7 +161,7 @@ def clobber(
         _write_somewhere(frame, low, high + size, None, world)
         return
     for index, first, count in _pieces(low, low + size):
-        frame.set_cell(index, overwritten(frame.cell(index), first, count, MISC))
+        frame.set_cell(index, overwritten(frame.cell(index), first, count))
 
 
 def used(frame: Frame, pointer: Pointer, size: int, world: World) -> None:

@@ -237,7 +237,7 @@ def test_cells_of_objects() -> None:
     cell = part_of(held, ITERATOR)
     assert cell.types == bytes([ITERATOR] * 8)
     assert scrubbed(cell).types == bytes([1] * 8)
-    assert overwritten(cell, 2, 4, 1).object is None
+    assert overwritten(cell, 2, 4).object is None
     assert Cell(bytes(8)).object is None
 
 

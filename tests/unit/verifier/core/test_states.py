@@ -62,8 +62,8 @@ def test_a_covered_number_follows_its_cover() -> None:
 
 def test_reading_a_part_that_stayed_reads_the_old_cell() -> None:
     old = Cell(ALL_MISC)
-    part = overwritten(old, 0, 4, ZERO)
-    whole = overwritten(part, 0, 8, MISC)
+    part = overwritten(old, 0, 4, number(0, 0))
+    whole = overwritten(part, 0, 8)
     whole.mark_read()
     assert not old.read
     part.mark_read()
