@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
+from functools import partial
 
 from skep.errors import InternalError
 from skep.model.programs import LinkedProgram
 from skep.verifier.domains.scalar import Scalar
 from skep.verifier.explore.entry import entry_state
-from skep.verifier.explore.prune import Pruner
+from skep.verifier.explore.prune import Checkpoint, Pruner
 from skep.verifier.explore.steps import compile_steps
 from skep.verifier.flow import cfg
 from skep.verifier.options import Options
@@ -101,23 +102,44 @@ class Companion:
 
 
 class Invariants:
-    """States that an exploration saw: give :meth:`observe` to it, then :meth:`watch` to the interpreter."""
+    """States that an exploration saw: give :meth:`observe` to it, then :meth:`watch` to the interpreter.
+
+    What a state's proofs relied on is known when everything from the saved state before it is explored. It is written
+    down then: later, marks may come from paths that share a number with it and lead elsewhere.
+    """
 
     def __init__(self, linked: LinkedProgram) -> None:
         self._linked = linked
         self._facts: dict[int, _Places] | None = None
+        self._groups: dict[int, tuple[Checkpoint | None, list[_Seen]]] = {}
         self.seen: dict[int, list[MachineState]] = {}
+        self._relied: list[tuple[int, _Relied]] = []
         self.count = 0
         self.checked = 0
         self.bounds = 0
 
-    def observe(self, slot: int, state: MachineState) -> None:
+    def observe(self, slot: int, state: MachineState, checkpoint: Checkpoint | None) -> None:
         """Keep a state; above MAX_STATES nothing is kept at all and nothing is checked."""
         self.count += 1
         if self.count <= MAX_STATES:
-            self.seen.setdefault(slot, []).append(state.copy())
+            kept = state.copy()
+            self.seen.setdefault(slot, []).append(kept)
+            self._group_of(checkpoint).append((slot, kept))
         elif self.seen:
             self.seen.clear()
+
+    def _group_of(self, checkpoint: Checkpoint | None) -> list[_Seen]:
+        """States between one saved state and the next."""
+        known = self._groups.get(id(checkpoint))
+        if known is None:
+            known = self._groups[id(checkpoint)] = checkpoint, []
+            if checkpoint is not None:
+                checkpoint.watchers.append(partial(self._write_down, known[1]))
+        return known[1]
+
+    def _write_down(self, states: list[_Seen]) -> None:
+        self._relied += [(slot, _relied(state)) for slot, state in states]
+        states.clear()
 
     def watch(self, machine: Interpreter, slot: int, registers: list[int]) -> None:
         """Before one instruction.
@@ -142,16 +164,21 @@ class Invariants:
 
     def _read_facts(self) -> dict[int, _Places]:
         pruner = Pruner(_world(self._linked))
+        for _, states in self._groups.values():
+            self._write_down(states)
+        unlike: dict[tuple[object, ...], tuple[int, _Relied]] = {}
+        for slot, relied in self._relied:
+            relevant = relied.among(pruner.registers[slot], pruner.cells[slot])
+            unlike[(slot, *relevant.key())] = slot, relevant
         found: dict[int, _Places] = {}
-        for slot, states in self.seen.items():
-            live, cells = pruner.registers[slot], pruner.cells[slot]
-            places = found[slot] = {}
-            unlike = {relied.key: relied for relied in (_relied(state, live, cells) for state in states)}
-            for relied in unlike.values():
-                known = [(index, range.value) for index, range in relied.numbers if not range.mask]
-                by_values = places.setdefault(tuple([index for index, _ in known]), {})
-                by_values.setdefault(tuple([value for _, value in known]), []).append(relied)
+        for slot, relied in unlike.values():
+            known = [(index, range.value) for index, range in relied.numbers if not range.mask]
+            by_values = found.setdefault(slot, {}).setdefault(tuple([index for index, _ in known]), {})
+            by_values.setdefault(tuple([value for _, value in known]), []).append(relied)
         return found
+
+
+_Seen = tuple[int, MachineState]
 
 
 # States at one place: by the registers that are constants in them, and by the values of these. Loops have many.
@@ -163,17 +190,33 @@ class _Relied:
     """What proofs relied on in one state.
 
     Attributes:
-        key: the same for states that say the same.
         numbers: register and the set that it is in; pointers: register and what it may be.
         cells: (index, cell) of the top frame.
     """
 
-    key: tuple[object, ...]
     frames: int
     numbers: tuple[tuple[int, Scalar], ...]
     pointers: tuple[tuple[int, Pointer], ...]
     cells: tuple[tuple[int, Cell], ...]
-    count: int
+
+    @property
+    def count(self) -> int:
+        """How many values it speaks about."""
+        return len(self.numbers) + len(self.pointers) + len(self.cells)
+
+    def key(self) -> tuple[object, ...]:
+        """The same for states that say the same."""
+        pointers = tuple([(index, id(pointer)) for index, pointer in self.pointers])
+        return self.frames, self.numbers, pointers, tuple([(index, _cell_key(cell)) for index, cell in self.cells])
+
+    def among(self, live: int, cells: int) -> _Relied:
+        """Only what still matters."""
+        return _Relied(
+            self.frames,
+            tuple([row for row in self.numbers if live >> row[0] & 1]),
+            tuple([row for row in self.pointers if live >> row[0] & 1]),
+            tuple([row for row in self.cells if cells >> row[0] & 1]),
+        )
 
     def wrong(self, machine: Interpreter, registers: list[int]) -> str | None:
         """What of the machine is not so; None if all of it is."""
@@ -196,26 +239,43 @@ class _Relied:
         return None
 
 
-def _relied(state: MachineState, live: int, live_cells: int) -> _Relied:
-    regs = [(index, state.regs[index]) for index in range(10) if live >> index & 1]
-    numbers = tuple(
-        (index, value.range)
-        for index, value in regs
-        if isinstance(value, Number) and value.precise and value.range is not Scalar.UNKNOWN
+def _relied(state: MachineState) -> _Relied:
+    regs = list(enumerate(state.regs[:10]))
+    return _Relied(
+        len(state.frames),
+        tuple([(index, value.range) for index, value in regs if isinstance(value, Number) and value.precise]),
+        tuple([(index, value) for index, value in regs if isinstance(value, Pointer)]),
+        tuple(
+            [
+                (index, _frozen(cell))
+                for index, cell in enumerate(state.frames[-1].stack)
+                if cell is not None and cell.read and _says_something(cell)
+            ]
+        ),
     )
-    pointers = tuple((index, value) for index, value in regs if isinstance(value, Pointer))
-    cells = tuple(
-        (index, cell)
-        for index, cell in enumerate(state.frames[-1].stack)
-        if cell is not None and live_cells >> index & 1 and cell.read and _says_something(cell)
-    )
-    key = (len(state.frames), numbers, tuple((i, id(p)) for i, p in pointers), tuple((i, id(c)) for i, c in cells))
-    return _Relied(key, len(state.frames), numbers, pointers, cells, len(numbers) + len(pointers) + len(cells))
+
+
+def _cell_key(cell: Cell) -> tuple[object, ...]:
+    value = cell.value
+    return cell.types, cell.size, value.range if isinstance(value, Number) else id(value), cell.zero.precise
+
+
+def _frozen(cell: Cell) -> Cell:
+    """The cell with the marks it has now, for :func:`_cell`."""
+    value, zero = cell.value, cell.zero
+    if isinstance(value, Number) and value.precise:
+        value = Number(value.range)
+        value.precise = True
+    elif isinstance(value, Number):
+        value = None
+    return Cell(cell.types, value, cell.size, zero=zero if zero.precise else Number(Scalar.ZERO))
 
 
 def _says_something(cell: Cell) -> bool:
-    """Whether a spill in it says more than that there is a number."""
+    """Whether it says more than that there is some number."""
     value = cell.value
+    if ZERO in cell.types and cell.zero.precise:
+        return True
     return isinstance(value, Pointer) or (isinstance(value, Number) and value.precise)
 
 
@@ -248,7 +308,7 @@ def _stack(frame: Frame, machine: Interpreter) -> str | None:
 
 def _cell(cell: Cell, data: bytes, machine: Interpreter, *, relied: bool) -> str | None:
     for kind, byte in zip(cell.types, data, strict=True):
-        if kind == ZERO and byte and not relied:
+        if kind == ZERO and byte and (cell.zero.precise or not relied):
             return "zero"
     value = cell.value
     if value is None or (isinstance(value, Number) and cell.size < 8 and value.range.umax >> 8 * cell.size):

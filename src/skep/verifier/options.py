@@ -49,7 +49,8 @@ class Options:
             (BPF_F_STRICT_ALIGNMENT).
         save_often: save a state wherever states are compared, however few instructions were seen since
             (BPF_F_TEST_STATE_FREQ): slower, and the order in which paths are pruned shows.
-        observe: told (slot, state.machine.MachineState) before each instruction that is simulated; it must not change
+        observe: told (slot, state.machine.MachineState, explore.prune.Checkpoint or None: the last saved state on the
+            path) before each instruction that is simulated; it must not change
             the state, which goes on changing after the call.
         listener: told everything (a log, a proof to show); ``observe`` is for the step alone.
     """
@@ -59,5 +60,5 @@ class Options:
     masked_shifts: bool = False
     strict_alignment: bool = False
     save_often: bool = False
-    observe: Callable[[int, Any], None] | None = field(default=None, compare=False)
+    observe: Callable[[int, Any, Any], None] | None = field(default=None, compare=False)
     listener: Listener | None = field(default=None, compare=False)

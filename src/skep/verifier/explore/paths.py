@@ -76,7 +76,7 @@ class Walk:
         points, visit = self.pruner.points, self.pruner.visit
         visited, limit = self.world.notes.visited, self.world.options.max_insns
         listener = self.world.options.listener
-        observe = self.world.options.observe if listener is None else listener.step
+        observe = self.world.options.observe
         forks: list[Fork] = []
         processed = self.processed
         while True:
@@ -99,8 +99,10 @@ class Walk:
                         return Finding(seen, trace, state)
                     parent = seen if isinstance(seen, Checkpoint) else parent
             visited[slot] = 1
-            if observe is not None:
-                observe(slot, state)
+            if listener is not None:
+                listener.step(slot, state)
+            elif observe is not None:
+                observe(slot, state, parent)
             trace.append(slot)
             step = quick[slot]
             if step is not None and step(state):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from skep.abi.kfuncs import KfuncFlag
 from skep.isa import opcodes as op
 from skep.isa.instruction import Instruction
@@ -38,9 +40,13 @@ class Checkpoint:
         loop: the outermost unfinished checkpoint that a path from here was found covered by: until that one is
             finished, what proofs relied on is not all known here.
         live, cells: for each frame of the state, the registers and stack cells that matter.
+        watchers: called when everything from here is explored.
     """
 
-    __slots__ = ("_digest", "branches", "cells", "depth", "hits", "live", "loop", "misses", "parent", "state")
+    __slots__ = (
+        "_digest", "_waiting", "branches", "cells", "depth", "hits", "live", "loop", "misses", "parent", "state",
+        "watchers",
+    )  # fmt: skip
 
     def __init__(
         self, state: MachineState, parent: Checkpoint | None, live: tuple[int, ...], cells: tuple[int, ...]
@@ -54,19 +60,40 @@ class Checkpoint:
         self.loop: Checkpoint | None = None
         self.hits = 0
         self.misses = 0
+        self.watchers: list[Callable[[], None]] = []
+        self._waiting: list[Checkpoint] = []
         self._digest: tuple[FrameDigest, ...] | None = None
 
     @property
     def unfinished_loop(self) -> Checkpoint | None:
-        """The loop head that it still depends on, if any."""
+        """The loop head that it still depends on, if any: its own, or one that this one depends on in turn."""
         head = self.loop
-        return head if head is not None and head.branches else None
+        while head is not None and not head.branches:
+            head = head.loop
+        return head
+
+    def depend_on(self, head: Checkpoint) -> None:
+        """What was relied on is not all known before this loop head is finished."""
+        self.loop = head
+        head._waiting.append(self)
 
     def digest(self) -> tuple[FrameDigest, ...]:
-        """What has to be compared of it, now that everything from here is explored: the sooner asked, the less."""
+        """What has to be compared of it, now that everything from here is explored."""
         if self._digest is None:
             self._digest = make_digest(self.state, self.live, self.cells)
+            for tell in self.watchers:
+                tell()
         return self._digest
+
+    def complete(self) -> None:
+        """Write down what was relied on, here and where only this one was waited for: the sooner, the less it is."""
+        pending = [self]
+        while pending:
+            node = pending.pop()
+            if node._digest is None and not node.branches and node.unfinished_loop is None:
+                node.digest()
+                pending += node._waiting
+                node._waiting = []
 
 
 def finish(node: Checkpoint | None) -> None:
@@ -75,8 +102,7 @@ def finish(node: Checkpoint | None) -> None:
         node.branches -= 1
         if node.branches:
             return
-        if node.unfinished_loop is None:
-            node.digest()
+        node.complete()
         node = node.parent
 
 
@@ -212,7 +238,7 @@ class Pruner:
         while node is not None and node.depth > head.depth:
             known = node.unfinished_loop
             if known is None or known.depth > head.depth:
-                node.loop = head
+                node.depend_on(head)
             node = node.parent
 
     def _what_matters(self, slot: int, state: MachineState) -> tuple[tuple[int, ...], tuple[int, ...]]:
