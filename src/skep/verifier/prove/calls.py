@@ -21,7 +21,7 @@ from skep.verifier.requirements.kinds import (
 )
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.sleeping import may_sleep
-from skep.verifier.state.values import Number, Pointer
+from skep.verifier.state.values import Number, Pointer, type_name
 from skep.verifier.state.world import World
 
 MAX_CALL_FRAMES = 8
@@ -135,6 +135,11 @@ def _writes_read_only(need: SuitableMap, pointer: Pointer, values: dict[str, obj
 
 def _special(need: SuitableMap, state: MachineState, world: World) -> Violation | None:
     """Rules of single helpers."""
+    if need.helper == 181 and not isinstance(state.regs[1], Number):  # bpf_loop: Linux fails, "backtracking misuse"
+        count = type_name(state.regs[1])
+        said = f"R1 type={count} expected=scalar"
+        values: dict[str, object] = {"helper": "bpf_loop", "pointer": count, "expected": "scalar"}
+        return Violation(Rule.ARGUMENT_KIND, need, said, 1, values)
     if need.helper == 81:  # bpf_get_local_storage
         flags = state.regs[2]
         if not isinstance(flags, Number) or flags.value != 0:
