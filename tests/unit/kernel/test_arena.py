@@ -15,8 +15,8 @@ from skep.collection.object import Object
 from skep.engine import SharedArena
 from skep.errors import LinkError, MapError, SkepError, UsageError
 from skep.kernel.engine import KernelEngine
+from skep.kernel.host import kernel_version
 from skep.kernel.maps.arena import SEGV_ON_FAULT, ArenaMap
-from skep.kernel.probes import has_map_type
 from skep.model.maps import MapSpec
 from skep.model.objects import ObjectSpec
 
@@ -32,7 +32,14 @@ def spec(request: pytest.FixtureRequest) -> ObjectSpec:
 
 
 @pytest.fixture
-def live(kernel: None, spec: ObjectSpec) -> Iterator[Object]:
+def arenas(kernel: None) -> None:
+    """A kernel that has them."""
+    if kernel_version()[:2] < (6, 9):
+        pytest.skip("arenas exist since Linux 6.9")
+
+
+@pytest.fixture
+def live(arenas: None, spec: ObjectSpec) -> Iterator[Object]:
     with skep.load(spec, engine="kernel", variables={"runs": 6}) as made:
         yield made
 
@@ -92,7 +99,7 @@ def test_pointers_that_lead_elsewhere(live: Object) -> None:
         arena.load(arena.address, "nothing")
 
 
-def test_views_keep_the_memory(kernel: None, spec: ObjectSpec) -> None:
+def test_views_keep_the_memory(arenas: None, spec: ObjectSpec) -> None:
     with skep.load(spec, engine="kernel") as live:
         view = arena_of(live).memory()
         view[5 * PAGE] = 77
@@ -109,9 +116,7 @@ def test_the_vm_says_what_to_do(spec: ObjectSpec) -> None:
 
 
 @pytest.fixture
-def engine(kernel: None) -> Iterator[KernelEngine]:
-    if not has_map_type(MapType.ARENA):
-        pytest.skip("this kernel has no arenas (Linux 6.9)")
+def engine(arenas: None) -> Iterator[KernelEngine]:
     made = KernelEngine()
     yield made
     made.close()
@@ -153,7 +158,7 @@ def test_what_the_kernel_refuses(engine: KernelEngine, change: dict[str, int]) -
         engine.create_map(good.replace(**change))
 
 
-def test_variables_need_one_arena(kernel: None, spec: ObjectSpec, tmp_path: Path) -> None:
+def test_variables_need_one_arena(arenas: None, tmp_path: Path) -> None:
     text = SOURCE.read_text()
     lonely = tmp_path / "lonely.bpf.c"
     lonely.write_text('#include "vmlinux.h"\n#include <bpf/bpf_helpers.h>\n#include <bpf/bpf_arena.h>\n'
