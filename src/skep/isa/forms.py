@@ -320,6 +320,29 @@ def find_form(insn: Instruction) -> Form | None:
     return None
 
 
+def unfit_fields(insn: Instruction) -> tuple[tuple[str, int, int | None], ...]:
+    """The fields that keep an instruction from being a legal encoding, by the form that it fits best.
+
+    Returns:
+        (field, what it holds, the only value allowed; None: any in a range). () where the opcode itself is unknown.
+    """
+    best: tuple[tuple[str, int, int | None], ...] | None = None
+    for form in _BY_OPCODE.get(insn.opcode, ()):
+        wrong = tuple(
+            (name, held, role if not isinstance(role, Role) else None)
+            for name, role, held in (
+                ("dst", form.dst, insn.dst),
+                ("src", form.src, insn.src),
+                ("off", form.off, insn.off),
+                ("imm", form.imm, insn.imm),
+            )
+            if not _fits(role, held)
+        )
+        if wrong and (best is None or len(wrong) < len(best)):
+            best = wrong
+    return best or ()
+
+
 _CLASS_NAMES = ("BPF_LD", "BPF_LDX", "BPF_ST", "BPF_STX", "BPF_ALU", "BPF_JMP", "BPF_JMP32", "BPF_ALU64")
 
 

@@ -52,6 +52,13 @@ _ADVICE = {
     "ringbuf_mem": "give the pointer that bpf_ringbuf_reserve() returned",
 }
 _ANY_ADVICE = "check the order of the arguments, and that pointers are passed as pointers (`&key`, not `key`)"
+_KFUNC_ADVICE = {
+    "iterator": "declare it on the stack and give its address: `struct bpf_iter_num it; bpf_iter_num_new(&it, 0, n);`",
+    "dynptr": "declare it on the stack and give its address: `struct bpf_dynptr d;`, `&d`",
+}
+_PROGRAM_HELP = {
+    "can be sleepable": "take the `.s` out of the section's name, or attach to a place where programs may sleep",
+}
 _RELEASERS = {
     "bpf_ringbuf_reserve": "bpf_ringbuf_submit() or bpf_ringbuf_discard()",
     "bpf_ringbuf_reserve_dynptr": "bpf_ringbuf_submit_dynptr() or bpf_ringbuf_discard_dynptr(), also where it failed",
@@ -169,6 +176,20 @@ def _derive_advice(values: Mapping[str, object], _linked: LinkedProgram) -> str:
     return next((text for name, text in _ADVICE.items() if name in names), _ANY_ADVICE)
 
 
+def _derive_kfunc_advice(values: Mapping[str, object], _linked: LinkedProgram) -> str:
+    """How an argument of a kernel function is written in C."""
+    expected = str(values.get("expected") or "")
+    found = next((text for word, text in _KFUNC_ADVICE.items() if word in expected), None)
+    return found or "compare the call with the function's declaration in the kernel"
+
+
+def _derive_program_help(values: Mapping[str, object], _linked: LinkedProgram) -> str:
+    """What to do about a program that cannot be loaded as it is."""
+    reason = str(values.get("reason") or "")
+    found = next((text for word, text in _PROGRAM_HELP.items() if word in reason), None)
+    return found or "see the reason; the section name decides the program's type"
+
+
 def _derive_callers(values: Mapping[str, object], _linked: LinkedProgram) -> str | None:
     """The program types that may call the helper."""
     helper = values.get("helper")
@@ -238,6 +259,8 @@ DERIVED: dict[str, Callable[[Mapping[str, object], LinkedProgram], str | None]] 
     "max_amount": _derive_limit,
     "use_past": _from_table("use", _USES),
     "event_phrase": _from_table("event", _EVENTS),
+    "kfunc_advice": _derive_kfunc_advice,
+    "program_help": _derive_program_help,
     "amount": _derive_amount,
     "expected_words": _derive_expected,
     "advice": _derive_advice,

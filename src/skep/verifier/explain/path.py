@@ -66,7 +66,11 @@ def find_path(
         note = "" if last else notable.get(slot) or _note(linked, code, trace, index, insn)
         if last or note or slot in made:
             count = rounds.get(slot, 1) if note else 1
-            steps.append(Step(slot, find_span(linked, slot), f"{note} (round {count})" if count > 1 else note))
+            note = f"{note} (round {count})" if count > 1 else note
+            span = find_span(linked, slot)
+            if span is None:  # without a source line the instruction says what happens
+                note = "  -- ".join(filter(None, (disassemble(insn), note)))
+            steps.append(Step(slot, span, note))
     return tuple(_merged(steps)[-MOST_STEPS:])
 
 

@@ -8,6 +8,7 @@ from skep.abi.helpers import HELPERS
 from skep.diagnostics import Diagnostic
 from skep.isa import opcodes as op
 from skep.isa.disassembler import disassemble
+from skep.isa.forms import unfit_fields
 from skep.isa.instruction import Instruction, slots
 from skep.model.programs import LinkedProgram
 from skep.verifier.explain.catalogue import BY_RULE
@@ -121,6 +122,12 @@ def _known(
     values: Mapping[str, object] = violation.values
     known = {key: _as_text(value) for key, value in values.items() if value is not None and value != ""}
     known["target"] = linked.target.name
+    insn = code[violation.slot] if 0 <= violation.slot < len(code) else None
+    wrong = unfit_fields(insn) if insn is not None else ()
+    if wrong:
+        known["fields"] = ", ".join(
+            f"{name} is {held}" + ("" if wanted is None else f" and must be {wanted}") for name, held, wanted in wrong
+        )
     known["prog_type"] = linked.prog_type.name.lower()
     known["harmless"] = harmless_result(linked.prog_type)
     reg = violation.reg if isinstance(violation, Violation) else None

@@ -91,7 +91,7 @@ ENTRIES = (
         Rule.PROGRAM,
         "the program cannot be loaded as it is",
         ("{reason}",),
-        help="see the reason; the section name decides the program's type",
+        help="{program_help}",
     ),
     Entry(
         "V0901",

@@ -121,7 +121,7 @@ ENTRIES = (
         ),
         label="{subject} is {pointer} here",
         why=("{origin}",),
-        help="compare the call with the function's declaration in the kernel",
+        help="{kfunc_advice}",
     ),
     Entry(
         "V0815",

@@ -35,6 +35,7 @@ ENTRIES = (
         "V0105",
         Flaw.RESERVED_FIELD,
         "a field of the instruction that must be zero is not",
+        ("a field of the instruction has a value that it must not have: {fields}",),
         why=("reserved fields are kept for later versions of the instruction set (RFC 9669 section 3)",),
         help=_COMPILER,
     ),
