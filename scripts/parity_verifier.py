@@ -23,6 +23,9 @@ verifier to. The corpus: 5,356 programs from the kernel's own verifier tests and
 
 {counts}
 
+Rows out of scope: what asks for more than a linked program can say (strict alignment, type numbers of another build).
+*timeout*: more than 20 s for one row, on a machine that was busy with other work: programs of up to a million steps.
+
 `python -m skep.testing.corpus DIR --by feature --by reason` counts again; docs/other-kernels.md is about older kernels.
 docs/parity-messages.md compares the texts.
 
