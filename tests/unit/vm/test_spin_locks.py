@@ -53,6 +53,7 @@ int count(struct __sk_buff *skb)
     return torn;
 }
 """
+BPF_F_LOCK = 4
 _BTF = t.Btf(
     (
         t.Void(),
@@ -98,6 +99,14 @@ def test_updates_and_lookups_leave_the_lock_alone(kind: MapType) -> None:
     assert m.lookup(key) == b"aaaa" + bytes(4) + b"bbbb"
     m.update(key, b"cccc" + b"\x07\0\0\0" + b"dddd")
     assert m.lookup(key) == b"cccc" + bytes(4) + b"dddd"
+
+
+@pytest.mark.parametrize("kind", [MapType.HASH, MapType.ARRAY])
+def test_bpf_f_lock_needs_a_lock(kind: MapType) -> None:
+    key, value = (0).to_bytes(4, "little"), bytes(12)
+    create_map(replace(JOBS, type=kind)).update(key, value, BPF_F_LOCK)
+    with pytest.raises(MapError, match="EINVAL"):
+        create_map(replace(JOBS, type=kind, btf=None)).update(key, value, BPF_F_LOCK)
 
 
 def test_where_the_lock_is() -> None:

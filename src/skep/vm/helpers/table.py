@@ -39,7 +39,7 @@ def _by_map_type() -> dict[tuple[int, MapType | None], Native]:
     array, percpu = MapType.ARRAY, MapType.PERCPU_ARRAY
     rows: dict[tuple[int, MapType | None], Native] = {
         (LOOKUP, array): _row("array_lookup", "map p2 value_size max_entries", _PTR),
-        (UPDATE, array): _row("array_update", "map p2 p3 r4 value_size max_entries"),
+        (UPDATE, array): _row("array_update", "run map p2 p3 r4 value_size max_entries"),
         (DELETE, array): _row("array_delete"),
         (LOOKUP, percpu): _row("percpu_array_lookup", "run map p2 value_size max_entries", _PTR),
         (UPDATE, percpu): _row("percpu_array_update", "run map p2 p3 r4 value_size max_entries"),

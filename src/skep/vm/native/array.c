@@ -37,7 +37,7 @@ INLINE u8 *skep_percpu_array_lookup_cpu(struct skep_map *map, const void *key, u
 }
 
 /* array_map_update_elem(): the order of the checks is the kernel's. */
-static INLINE s64 array_check(u32 index, u64 flags, u32 max_entries)
+static INLINE s64 array_check(const struct skep_map *map, u32 index, u64 flags, u32 max_entries)
 {
     if (unlikely((flags & ~(u64)BPF_F_LOCK) > BPF_EXIST))
         return -EINVAL;
@@ -45,20 +45,20 @@ static INLINE s64 array_check(u32 index, u64 flags, u32 max_entries)
         return -E2BIG;
     if (unlikely(flags & BPF_NOEXIST))
         return -EEXIST;
-    return flags & BPF_F_LOCK ? -EINVAL : 0;
+    return flags & BPF_F_LOCK && !map->lock_end ? -EINVAL : 0;
 }
 
-INLINE s64 skep_array_update(struct skep_map *map, const void *key, const void *value, u64 flags, u32 value_size,
-                             u32 max_entries)
+INLINE s64 skep_array_update(struct skep_run *run, struct skep_map *map, const void *key, const void *value, u64 flags,
+                             u32 value_size, u32 max_entries)
 {
     u32 index;
     memcpy(&index, key, 4);
-    s64 error = array_check(index, flags, KNOWN(max_entries, map, max_entries));
+    s64 error = array_check(map, index, flags, KNOWN(max_entries, map, max_entries));
     if (unlikely(error))
         return error;
     u32 size = KNOWN(value_size, map, value_size);
     /* A program may pass a pointer into this very value: memmove. */
-    value_copy(map, at(map, SKEP_HEADER) + (u64)index * round_up(size, 8), value, size);
+    value_change(run, map, at(map, SKEP_HEADER) + (u64)index * round_up(size, 8), value, size, flags);
     return 0;
 }
 
@@ -67,7 +67,7 @@ INLINE s64 skep_percpu_array_update(struct skep_run *run, struct skep_map *map, 
 {
     u32 index;
     memcpy(&index, key, 4);
-    s64 error = array_check(index, flags, KNOWN(max_entries, map, max_entries));
+    s64 error = array_check(map, index, flags, KNOWN(max_entries, map, max_entries));
     if (unlikely(error))
         return error;
     memmove(percpu_array_value(map, index, run->cpu, value_size), value, KNOWN(value_size, map, value_size));

@@ -199,12 +199,13 @@ static NOINLINE u32 lru_number_take(struct skep_run *run, struct skep_map *map)
 }
 
 /* Set the value: of this CPU (a program's update; other CPUs of a new element become 0), of all CPUs (cpu < 0). */
-static INLINE void value_set(const struct table *t, struct elem *e, const void *value, s32 cpu, int is_new, int percpu)
+static INLINE void value_set(struct skep_run *run, const struct table *t, struct elem *e, const void *value, u64 flags, s32 cpu,
+                             int is_new, int percpu)
 {
     if (!percpu) {
-        value_copy(t->map, elem_value(t, e, 0), value, t->value_size);
         if (is_new)
             value_unlock(t->map, elem_value(t, e, 0));
+        value_change(run, t->map, elem_value(t, e, 0), value, t->value_size, flags);
         return;
     }
     u64 stride = round_up(t->value_size, 8);
@@ -221,7 +222,9 @@ static INLINE void value_set(const struct table *t, struct elem *e, const void *
 static INLINE s64 table_update(struct skep_run *run, const struct table *t, const void *key, const void *value, u64 flags,
                                s32 cpu, int percpu, int lru)
 {
-    if (unlikely(flags > BPF_EXIST)) /* also BPF_F_LOCK: values are not changed under their lock yet */
+    u64 locked = t->map->lock_end ? flags & BPF_F_LOCK : 0;
+    flags &= ~locked;
+    if (unlikely(flags > BPF_EXIST))
         return -EINVAL;
     u32 hash = hash_bytes(key, t->key_size, t->map->seed);
     u32 bucket = hash & t->mask;
@@ -240,7 +243,7 @@ static INLINE s64 table_update(struct skep_run *run, const struct table *t, cons
         if (unlikely(flags == BPF_NOEXIST))
             result = -EEXIST;
         else {
-            value_set(t, e, value, cpu, 0, percpu);
+            value_set(run, t, e, value, locked, cpu, 0, percpu);
             if (lru)
                 store(&e->used, 1);
         }
@@ -255,7 +258,7 @@ static INLINE s64 table_update(struct skep_run *run, const struct table *t, cons
             store(&e->hash, hash);
             store(&e->used, 0);
             memcpy(e->key, key, t->key_size);
-            value_set(t, e, value, cpu, 1, percpu);
+            value_set(run, t, e, value, locked, cpu, 1, percpu);
             chain_add(t, bucket, e);
         }
     }

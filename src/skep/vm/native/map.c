@@ -37,7 +37,7 @@ NOINLINE u8 *skep_map_lookup(struct skep_run *run, struct skep_map *map, const v
 NOINLINE s64 skep_map_update(struct skep_run *run, struct skep_map *map, const void *key, const void *value, u64 flags)
 {
     switch (map->type) {
-    case MAP_ARRAY: return skep_array_update(map, key, value, flags, 0, 0);
+    case MAP_ARRAY: return skep_array_update(run, map, key, value, flags, 0, 0);
     case MAP_PERCPU_ARRAY: return skep_percpu_array_update(run, map, key, value, flags, 0, 0);
     case MAP_HASH: return skep_hash_update(run, map, key, value, flags, 0, 0, 0);
     case MAP_LRU_HASH: return skep_lru_hash_update(run, map, key, value, flags, 0, 0, 0);
@@ -146,11 +146,13 @@ NOINLINE s64 skep_user_update(struct skep_run *run, struct skep_map *map, const 
     u32 index;
     if (is_array(map->type)) {
         memcpy(&index, key, 4);
-        s64 error = array_check(index, flags, map->max_entries);
+        s64 error = array_check(map, index, flags, map->max_entries);
         if (error)
             return error;
         if (map->value_size == 4 && map->ncpus == 1 && !map->lock_end)
             store_release((u32 *)(at(map, SKEP_HEADER) + (u64)index * map->value_stride), *(const u32 *)value);
+        else if (flags & BPF_F_LOCK)
+            value_change(run, map, at(map, SKEP_HEADER) + (u64)index * map->value_stride, value, map->value_size, flags);
         else
             array_copy(map, index, (u8 *)value, 1);
         return 0;

@@ -228,6 +228,17 @@ static INLINE void value_copy(const struct skep_map *map, u8 *to, const u8 *from
     memmove(to + end, from + end, size - end);
 }
 
+/* Change a value; with BPF_F_LOCK under its own lock, so that who takes it sees all of the old value or of the new. */
+static INLINE void value_change(struct skep_run *run, const struct skep_map *map, u8 *to, const u8 *from, u32 size, u64 flags)
+{
+    u32 *lock = flags & BPF_F_LOCK ? (u32 *)(to + map->lock_end - LOCK_SIZE) : NULL;
+    if (lock)
+        lock_take(lock, run);
+    value_copy(map, to, from, size);
+    if (lock)
+        lock_give(lock);
+}
+
 /* A lock that nobody holds: in new elements, and in copies that leave the map. */
 static INLINE void value_unlock(const struct skep_map *map, u8 *value)
 {

@@ -11,7 +11,7 @@ from skep.verifier.explore.prune import renew
 from skep.verifier.flow import cfg
 from skep.verifier.options import Options
 from skep.verifier.state.machine import Frame, MachineState
-from skep.verifier.state.stack import ALL_MISC, ALL_SPILL, MISC, ZERO, Cell, overwritten, spilled
+from skep.verifier.state.stack import ALL_MISC, ALL_SPILL, ZERO, Cell, overwritten, spilled
 from skep.verifier.state.values import Kind, Number, Pointer, Value, constant
 from skep.verifier.state.world import Notebook, World
 from tests.unit.verifier.core.linked import link
