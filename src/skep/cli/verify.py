@@ -11,6 +11,7 @@ import click
 from rich.table import Table
 
 from skep.abi.features import Version
+from skep.abi.prog_types import ProgType
 from skep.api import load, open_object, read_target, target_with_types
 from skep.cli.engines import btf_option, chosen_target, engine_option, verbose_option
 from skep.cli.kernels import as_json as rows_as_json
@@ -26,7 +27,7 @@ from skep.kernel.verifier_log import parse_log
 from skep.linker import link
 from skep.model.maps import Pinning
 from skep.model.objects import ObjectSpec
-from skep.model.programs import Outcome, ProgramSpec
+from skep.model.programs import LinkedProgram, Outcome, ProgramSpec
 from skep.model.target import Target
 
 _STYLES = {Outcome.ACCEPTED: "green", Outcome.REJECTED: "bold red", Outcome.UNSUPPORTED: "yellow"}
@@ -48,6 +49,7 @@ _STYLES = {Outcome.ACCEPTED: "green", Outcome.REJECTED: "bold red", Outcome.UNSU
 )
 @click.option("--explain", is_flag=True, help="Show why accepted programs are safe, line by line.")
 @click.option("--log", "with_log", is_flag=True, help="Write a log in the kernel verifier's format.")
+@click.option("--extends", metavar="FILE:PROGRAM", help="The program whose functions freplace programs replace.")
 @btf_option
 @verbose_option
 @type_option
@@ -60,6 +62,7 @@ def verify(
     kernels: tuple[str, ...],
     explain: bool,
     with_log: bool,
+    extends: str | None,
     btf_file: Path | None,
     verbose: bool,
     prog_type: str | None,
@@ -70,7 +73,7 @@ def verify(
     With --engine kernel the running Linux judges (nothing is attached or kept); where it rejects, skep explains.
     With --kernel: whether other kernels would load them, and the first that does.
     """
-    ours = {"--kernel": kernels, "--target": target_file, "--explain": explain, "--log": with_log}
+    ours = {"--kernel": kernels, "--target": target_file, "--explain": explain, "--log": with_log, "--extends": extends}
     for option in (name for name, given in ours.items() if given and engine == "kernel"):
         raise UsageError(Diagnostic("U0351", f"{option} needs skep's own verifier", help="leave out --engine kernel"))
     spec = with_type(open_object(file), names, prog_type)
@@ -88,7 +91,9 @@ def verify(
     if engine == "kernel":
         rows = [ask_kernel(spec, name, target) for name in _chosen(spec, names)]
     else:
-        rows = [verify_one(spec, name, target, explain=explain, log=with_log) for name in _chosen(spec, names)]
+        base = _extended(extends, target) if extends else None
+        chosen = _chosen(spec, names)
+        rows = [verify_one(spec, name, target, explain=explain, log=with_log, base=base) for name in chosen]
     if as_json:
         print_json([row | {"diagnostics": [d.to_json() for d in row["diagnostics"]]} for row in rows])
     else:
@@ -102,6 +107,19 @@ def verify(
             if verbose and row.get("log"):
                 click.echo(row["log"], err=True)
     return 0 if rows and all(row["verdict"] == Outcome.ACCEPTED for row in rows) else 1
+
+
+def _extended(words: str, target: Target) -> LinkedProgram:
+    """The program that ``FILE:PROGRAM`` names, linked.
+
+    Raises:
+        UsageError: U0315 it is not written so, U0101 the file has no such program.
+    """
+    file, colon, name = words.rpartition(":")
+    if not colon or not file:
+        what = f"'{words}' names no program of a file"
+        raise UsageError(Diagnostic("U0315", what, help="write FILE:PROGRAM, e.g. --extends firewall.bpf.c:firewall"))
+    return link(open_object(Path(file)), name, target)
 
 
 def _for_kernels(
@@ -118,13 +136,20 @@ def _for_kernels(
 
 
 def verify_one(
-    spec: ObjectSpec, name: str, target: Target, *, explain: bool = False, log: bool = False
+    spec: ObjectSpec,
+    name: str,
+    target: Target,
+    *,
+    explain: bool = False,
+    log: bool = False,
+    base: LinkedProgram | None = None,
 ) -> dict[str, Any]:
     """One row of the answer; ``diagnostics`` are Diagnostics still.
 
     Args:
         explain: with ``lines``: the proof of an accepted program (explain.proof).
         log: with ``log``: what the kernel's verifier would write at log level 2.
+        base: what programs of type EXT extend.
     """
     program = spec.programs[name]
     started = time.perf_counter()
@@ -134,6 +159,7 @@ def verify_one(
     more: dict[str, Any] = {}
     try:
         linked = link(spec, name, target)
+        linked = replace(linked, extends=base) if linked.prog_type is ProgType.EXT else linked
         insns = sum(insn.width for insn in linked.insns)
         verdict, more = judge_and_tell(linked, explain=explain, log=log)
         outcome, diagnostics, processed = verdict.outcome, verdict.diagnostics, verdict.processed_insns

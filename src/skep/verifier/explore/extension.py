@@ -27,7 +27,7 @@ def as_extended(linked: LinkedProgram, options: Options) -> LinkedProgram | Viol
     target = linked.extends
     if target is None:
         feature = "programs that replace a function of another one, where nobody says of which"
-        instead = f'say which:  skep.load(..., extends={{"{linked.name}": program}}, engine="kernel")'
+        instead = f'say which:  --extends FILE:PROGRAM, or skep.load(..., extends={{"{linked.name}": program}})'
         values: dict[str, object] = {"feature": feature, "instead": instead}
         return Violation(Rule.UNSUPPORTED, Supported(feature, instead), feature, None, values, 0)
     if target.prog_type in _TYPED:
