@@ -18,8 +18,9 @@ DATA = Path(__file__).with_suffix(".json")
 DOCUMENT = Path(__file__).parent.parent / "docs" / "parity-verifier.md"
 HEAD = """# Verdicts: where skep and Linux 6.18 differ
 
-Written by `python -m scripts.parity_verifier` from the lists that tests/differential/verifier/test_verdicts.py holds the
-verifier to. The corpus: 5,356 programs from the kernel's own verifier tests and mutants of them, judged by Linux 6.18.44.
+Written by `python -m scripts.parity_verifier` from the lists that tests/differential/verifier/test_verdicts.py holds
+the verifier to. The corpus: 5,356 programs from the kernel's own verifier tests and mutants of them, judged by Linux
+6.18.44.
 
 {counts}
 

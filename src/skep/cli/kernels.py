@@ -99,10 +99,14 @@ def _alike(linked: LinkedProgram) -> tuple[Any, ...]:
     return linked.insns, contents, linked.target.kernel_version[:2] >= _PRIVATE_STACKS
 
 
-def find_first(spec: ObjectSpec, name: str, target: Target) -> Version | None:
-    """The first Linux that takes the program, as far as the tables know; None: not even the newest does."""
+def first_of(answers: Sequence[Answer]) -> Version | None:
+    """The first Linux that takes the program, as far as the tables know; None: none of those asked does.
+
+    Args:
+        answers: of all releases, oldest first.
+    """
     before: Version = (0, 0)
-    for answer in ask_kernels(spec, name, target, RELEASES):
+    for answer in answers:
         if answer.outcome is Outcome.ACCEPTED:
             # What it asks for there may have come between the two releases; no older one than the first was asked.
             return answer.needs_up_to if before < answer.needs_up_to <= answer.kernel else answer.kernel
@@ -113,15 +117,20 @@ def find_first(spec: ObjectSpec, name: str, target: Target) -> Version | None:
 def kernel_row(spec: ObjectSpec, name: str, target: Target, versions: Sequence[Version]) -> dict[str, Any]:
     """One program's row; ``diagnostics`` are Diagnostics still."""
     program = spec.programs[name]
-    first = find_first(spec, name, target)
+    asked = sorted({*RELEASES, *versions})
+    answers = {answer.kernel: answer for answer in ask_kernels(spec, name, target, asked)}
+    first = first_of([answers[version] for version in asked])
     return {
         "program": name,
         "section": program.section,
         "prog_type": program.prog_type.name.lower(),
         "first_kernel": since_text(first) if first is not None else None,
         "kernels": {
-            since_text(answer.kernel): {"verdict": answer.outcome.value, "diagnostics": list(answer.diagnostics)}
-            for answer in ask_kernels(spec, name, target, versions)
+            since_text(version): {
+                "verdict": answers[version].outcome.value,
+                "diagnostics": list(answers[version].diagnostics),
+            }
+            for version in versions
         },
     }
 

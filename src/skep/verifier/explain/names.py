@@ -20,7 +20,7 @@ _THROUGH = re.compile(
 )
 # What a line assigns to: `x = ...`, `int *x = ...`, `x += ...`; not `x == y`, `*x = y`, `p->x = y`, `a[i] = y`.
 _ASSIGNED = re.compile(
-    r"(?:^|[;{(,]|\b(?!return\b)\w+[\s*]+)\s*([A-Za-z_]\w*)\s*(?:[-+*/%&|^]|<<|>>)?=(?![=])", re.MULTILINE
+    r"(?:^|[;{(]|,[\s*]*|\b(?!return\b)\w+[\s*]+)\s*([A-Za-z_]\w*)\s*(?:[-+*/%&|^]|<<|>>)?=(?![=])", re.MULTILINE
 )
 _NOT_CODE = re.compile(r'"(?:[^"\\]|\\.)*"|//.*|/\*.*?\*/')
 _CONSTANTS = frozenset({op.ALU64 | op.MOV | op.K, op.ALU | op.MOV | op.K})

@@ -122,9 +122,11 @@ def leave(state: MachineState, frame: Frame) -> None:
     if frame.lent:
         _forget(
             state,
-            lambda held: isinstance(held.dynptr, Slice)
-            and held.dynptr.buffer is not None
-            and held.dynptr.buffer[0] == frame.number,
+            lambda held: (
+                isinstance(held.dynptr, Slice)
+                and held.dynptr.buffer is not None
+                and held.dynptr.buffer[0] == frame.number
+            ),
         )
 
 

@@ -45,7 +45,7 @@ ENTRIES = (
         "this kind of pointer cannot be moved",
         ("{reg} is {pointer_phrase}, which cannot be moved",),
         why=("it names an object, not memory",),
-        help="use the pointer as it is: `ctx->field` for a field; compare `data + n` with data_end, do not move data_end",
+        help="use it as it is: `ctx->field` for a field; compare `data + n` with data_end instead of moving data_end",
     ),
     Entry(
         "V0206",
