@@ -63,6 +63,9 @@ def data(place: int = -16) -> str:
 
 FROM_SKB = f"r6 = r1\nr2 = 0\n{at(3, -16)}call 0\n"
 TAKE = f"{at(1, -16)}r2 = 0\nr3 = 0\nr4 = 8\ncall 0\nif r0 != 0 goto +2\nr0 = {STATE} ll\nr7 = r0\n"
+BUFFERED = TAKE.replace("r3 = 0\n", at(3, -64))
+SPILL = f"r1 = {STATE} ll\n*(u64 *)(r10 -64) = r1\n"
+FILL = "r1 = *(u64 *)(r10 -64)\nr0 = *(u8 *)(r1 +0)\n"
 PULL = "r1 = r6\nr2 = 0\ncall 39\n"
 LOAD = "r0 = *(u8 *)(r7 +0)\n"
 
@@ -91,6 +94,8 @@ def check(text: str, *kfuncs: str, prog_type: ProgType = ProgType.SCHED_CLS) -> 
         (FROM_SKB + TAKE + "*(u8 *)(r7 +0) = 1\n", (SKB, SLICE_RDWR)),
         (from_mem() + "*(u8 *)(r10 -9) = 0\nr0 = *(u8 *)(r10 -9)\n", ()),
         (from_mem() + TAKE + from_mem() + LOAD, (SLICE,)),
+        (FROM_SKB + BUFFERED + "*(u64 *)(r7 +0) = 5\n" + SPILL + FILL, (SKB, SLICE_RDWR)),
+        (FROM_SKB + BUFFERED + SPILL + LOAD + FILL, (SKB, SLICE)),
     ],
 )
 def test_accepted(text: str, kfuncs: tuple[str, ...]) -> None:
@@ -122,7 +127,13 @@ def test_accepted(text: str, kfuncs: tuple[str, ...]) -> None:
         ),
         (f"{at(1, -64)}r2 = 8\nr3 = 0\n{at(4, -16)}call 197\n", (), "Unsupported reg type fp"),
         (FROM_SKB + TAKE + f"r2 = r7\nr1 = {TABLE} ll\ncall 1\n", (SKB, SLICE_RDWR), "R2 type=mem expected="),
-        # Stricter than Linux 6.18: what was taken of a record with bpf_dynptr_slice() dies with it.
+        # Stricter than Linux 6.18: a slice may be the buffer on the stack that was given,
+        (
+            FROM_SKB + BUFFERED + SPILL + "*(u64 *)(r7 +0) = 5\n" + FILL,
+            (SKB, SLICE_RDWR),
+            "R1 invalid mem access 'scalar'",
+        ),
+        # and what bpf_dynptr_slice() gave of a record dies with it.
         (reserve() + TAKE + submit() + LOAD, (SLICE,), "R7 invalid mem access 'scalar'"),
     ],
 )
