@@ -279,8 +279,8 @@ class _Maker:
             before = dict(self.dynptrs), dict(self.slices)
         else:
             self.targets[at] = len(self.code)
-        self.dynptrs = dict(before[0].items() & after[0].items())
-        self.slices = dict(before[1].items() & after[1].items())
+        self.dynptrs = {place: kind for place, kind in before[0].items() if after[0].get(place) == kind}
+        self.slices = {register: held for register, held in before[1].items() if after[1].get(register) == held}
         self.branching = False
 
     def some(self) -> None:
