@@ -17,6 +17,7 @@ from tests.differential.verifier.typed_programs import Case
 _EXIT = struct.pack("<BBhi", 0xB7, 0, 0, 0) + struct.pack("<BBhi", 0x95, 0, 0, 0)
 _PLACES = (-8, -16, -24, -40, -64, -80)
 _DATA = -128  # 32 bytes of plain data
+_SPILL = -24
 _SLEEPS = "bpf_copy_from_user", 148
 _RANDOM, _COMM, _PRINTK, _JIFFIES, _CURRENT, _LOOP = 7, 16, 6, 118, 158, 181
 
@@ -67,16 +68,21 @@ KINDS = (
 
 
 class Programs:
-    """A generator. r6: the context, r7: a task (a number where there is none), r8: a number, r9: a counter."""
+    """A generator over the functions that a kernel, or the vm, has.
+
+    r6: the context, r7: a task (a number where there is none), r8: a number, r9: a counter.
+    """
 
     def __init__(self, btf: t.Btf, seed: int) -> None:
         self.random = random.Random(seed)
         self.ids = {name: found for name in KFUNCS if (found := btf.find(name, t.Func)) is not None}
         self.names = {found: name for name, found in self.ids.items()}
         self.kinds = [kind for kind in KINDS if kind.function("new") in self.ids]
+        self.places = [(ProgType.SCHED_CLS, 0, 0, "", 0)]
         typedef = btf.find("btf_trace_task_newtask", t.Typedef)
-        assert typedef is not None
-        self.task_newtask: int = typedef
+        if typedef is not None:  # a kernel's types, not the vm's
+            tracing = (ProgType.TRACING, 23, typedef, "task_newtask", 0)
+            self.places += [tracing, tracing, (ProgType.SYSCALL, 0, 0, "", 16)]
         self.fitting = self.kinds
         self.open: list[tuple[Kind, int]] = []
         self.flags: list[int] = []
@@ -86,14 +92,7 @@ class Programs:
         """The next program."""
         pick = self.random
         self.open, self.flags, self.functions = [], [], []
-        kind, attach, attached, name, flags = pick.choice(
-            (
-                (ProgType.TRACING, 23, self.task_newtask, "task_newtask", 0),
-                (ProgType.TRACING, 23, self.task_newtask, "task_newtask", 0),
-                (ProgType.SYSCALL, 0, 0, "", 16),
-                (ProgType.SCHED_CLS, 0, 0, "", 0),
-            )
-        )
+        kind, attach, attached, name, flags = pick.choice(self.places)
         cgroup = kind is not ProgType.SCHED_CLS and pick.random() < 0.25
         code = _i(0xBF, 6, 1)
         if cgroup:
@@ -123,6 +122,56 @@ class Programs:
         if cgroup:
             code += _i(0xBF, 1, 7) + self._call("bpf_cgroup_release")
         return Case(kind, attach, attached, name, flags, self._linked(code + _EXIT), self.names)
+
+    def loop(self) -> Case:
+        """A program that is one loop in which numbers wander from register to register until one is an offset."""
+        pick = self.random
+        code = b"".join(_i(0xB7, register, 0, 0, pick.choice((0, 0, 1, 8))) for register in (6, 7, 8, 9))
+        code += _i(0x7A, 10, 0, _SPILL, pick.choice((0, 1))) + _address(1, -8) + _i(0xB7, 2)
+        code += _i(0xB7, 3, 0, 0, pick.choice((3, 10))) + self._call(NUM.function("new"))
+        body = self._wandering(pick.randint(2, 6))
+        if pick.random() < 0.2:
+            inner = _address(1, -16) + self._call(NUM.function("next"))
+            inside = self._wandering(pick.randint(1, 3))
+            body += _address(1, -16) + _i(0xB7, 2) + _i(0xB7, 3, 0, 0, 4) + self._call(NUM.function("new"))
+            body += inner + _i(0x15, 0, 0, _length(inside) + 1) + inside
+            body += _i(0x05, 0, 0, -(_length(inner) + 1 + _length(inside) + 1))
+            body += _address(1, -16) + self._call(NUM.function("destroy")) + self._wandering(1)
+        ask = _address(1, -8) + self._call(NUM.function("next"))
+        code += ask + _i(0x15, 0, 0, _length(body) + 1) + body
+        code += _i(0x05, 0, 0, -(_length(ask) + 1 + _length(body) + 1))
+        code += _address(1, -8) + self._call(NUM.function("destroy"))
+        if pick.random() < 0.5:
+            code += self._offset(pick.choice((6, 7, 8, 9)))
+        return Case(ProgType.SCHED_CLS, 0, 0, "", 0, code + _EXIT, self.names)
+
+    def _offset(self, register: int) -> bytes:
+        """A store that is right for 0 to 120."""
+        return _i(0xBF, 1, 10) + _i(0x0F, 1, register) + _i(0x72, 1, 0, -400, 7)
+
+    def _wandering(self, count: int) -> bytes:
+        pick = self.random
+        code = b""
+        for _ in range(count):
+            a, b = pick.sample((6, 7, 8, 9), 2)
+            luck = pick.random()
+            if luck < 0.3:
+                code += _i(0xBF, a, b)
+            elif luck < 0.45:
+                code += _i(0x07, a, 0, 0, pick.choice((1, 1, 8, -1)))
+            elif luck < 0.55:
+                code += _i(0xB7, a, 0, 0, pick.choice((0, 5, 390, 500)))
+            elif luck < 0.65:
+                code += pick.choice((_i(0x7B, 10, a, _SPILL), _i(0x79, a, 10, _SPILL)))
+            elif luck < 0.72:
+                code += _i(0x57, a, 0, 0, pick.choice((7, 127)))
+            elif luck < 0.85:
+                inside = self._wandering(1)
+                code += _i(pick.choice((0x15, 0x55, 0xA5, 0x25)), a, 0, _length(inside), pick.choice((0, 1, 8, 50)))
+                code += inside
+            else:
+                code += self._offset(a)
+        return code
 
     @staticmethod
     def _fits(kind: Kind, cgroup: bool, prog_type: ProgType) -> bool:
@@ -223,11 +272,11 @@ class Programs:
         if luck < 0.6 and self.open:
             place = pick.randrange(len(self.open))
             return self._destroy(*(self.open.pop(place) if pick.random() < 0.7 else self.open[place]))
-        if luck < 0.68:
+        if luck < 0.68 and "bpf_local_irq_save" in self.ids:
             return self._flags()
         if luck < 0.74 and depth:
             return self._branch(depth)
-        if luck < 0.78:
+        if luck < 0.78 and "bpf_rcu_read_lock" in self.ids:
             return self._section()
         return pick.choice((self._store, self._load, self._helper, self._count, self._count, self._count))()
 
