@@ -42,9 +42,28 @@ def is_owned(value: Value) -> bool:
     )
 
 
+def _described(value: Value) -> str | None:
+    """What is known of an object, in words; None: it is none."""
+    found = value.object if isinstance(value, Pointer) else None
+    if found is None or not isinstance(value, Pointer):
+        return None
+    if found.trust & Trust.UNTRUSTED:
+        words = f"a struct {found.name} that may be gone"
+    elif found.trust & Trust.BORROWED:
+        words = f"a struct {found.name} that a list, tree or map owns"
+    elif found.trust & Trust.PERCPU:
+        words = f"a per-CPU struct {found.name}"
+    elif found.trust & Trust.ALLOC:
+        words = f"an allocated struct {found.name}" if value.ref else f"a struct {found.name} that a map owns"
+    else:
+        words = f"a struct {found.name} of the kernel"
+    return f"{words}, or NULL" if value.nullable else words
+
+
 def refused(need: KfuncArguments, index: int, value: Value, expected: str, said: str) -> Violation:
     """The argument is not the allocated object that it must be."""
     values: dict[str, object] = {"kfunc": need.name, "expected": expected, "pointer": type_name(value)}
+    values["held"] = _described(value)
     return Violation(Rule.ALLOCATED_ARGUMENT, need, said, index + 1, values)
 
 
@@ -57,7 +76,10 @@ def placed(need: KfuncArguments, value: Value, reg: int, *, released: bool = Fal
         return Violation(Rule.OBJECT_OFFSET, need, said, reg, {"pointer": value.name, "offset": value.off})
     found = value.object
     if found is not None:
-        return objects.unmoved(need, value, reg, fixed=found.trust in _MOVABLE and not value.nullable)
+        violation = objects.unmoved(need, value, reg, fixed=found.trust in _MOVABLE and not value.nullable)
+        if violation is None or not value.nullable:
+            return violation
+        return refused(need, reg - 1, value, "checked for NULL first", violation.kernel)
     free = value.kind in (Kind.MAP_VALUE, Kind.MAP_KEY, Kind.STACK, Kind.MEMORY, Kind.RECORD, Kind.BUFFER)
     return None if free or value.kind in (Kind.PACKET, Kind.PACKET_META) else regions.unmoved(need, value, reg)
 

@@ -50,7 +50,10 @@ ENTRIES = (
         "V0875",
         Rule.ALLOCATED_ARGUMENT,
         "the argument is not the allocated object that it must be",
-        ("argument {number} of {kfunc}() must be {expected}; {reg} is {pointer_phrase} ({pointer})",),
+        (
+            "argument {number} of {kfunc}() must be {expected}; {reg} is {held}",
+            "argument {number} of {kfunc}() must be {expected}; {reg} is {pointer_phrase}",
+        ),
         label="{subject} is {pointer} here",
         why=("{origin}", "what was pushed into a list or tree belongs to it: the program only borrows it then"),
         help="pass what bpf_obj_new(), bpf_kptr_xchg() or a pop function gave, after its check for NULL, and only once",
