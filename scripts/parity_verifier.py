@@ -12,6 +12,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from tests.differential.verifier.test_allocated_kernel import UNSAFE_IN_LINUX
 from tests.differential.verifier.test_verdicts import SHARPER, STRICTER
 
 DATA = Path(__file__).with_suffix(".json")
@@ -44,6 +45,12 @@ precision that skep lacks.
 | reason | rows |
 | --- | --- |
 {stricter_rows}
+
+## Beside the corpus
+
+Programs of tests/differential/verifier/c/allocated.bpf.c that 6.18 accepts, and that skep refuses:
+
+{unsafe_rows}
 """
 
 
@@ -73,6 +80,7 @@ def document() -> str:
         sharper_rows="\n".join(f"- `{row}`" for row in sorted(SHARPER)),
         stricter=len(STRICTER),
         stricter_rows="\n".join(f"| {reason} | {', '.join(ids)} |" for reason, ids in by_reason.items()),
+        unsafe_rows="\n".join(f"- `{name}`: {reason}" for name, reason in UNSAFE_IN_LINUX.items()),
     )
 
 
