@@ -103,10 +103,14 @@ def test_a_backend_is_killed_behind_nat(kernel: None, tmp_path: Path, mode: str)
         text = config_text(net, 3, "nat")
         with balancing(net, tmp_path, text, "--mode", mode) as (process, control):
             check_life(net, control)
+            assert "1 services in force" in verb(control, "reload").stdout
+            process.send_signal(signal.SIGHUP)
+            wait_for(lambda: "10.2.0.12:8080" in verb(control, "show").stdout)
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
     assert "engine: kernel" in err
+    assert "lb.yaml: 1 services in force" in err
     assert "10.2.0.12:8080 of web is down" in err
     assert json.loads(out)["reasons"]["replied"]["packets"] > 100
     assert not control.exists()

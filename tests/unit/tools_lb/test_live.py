@@ -170,6 +170,26 @@ def test_more_backends_than_there_is_room_for() -> None:
         assert len(balancer.services()[0]["backends"]) == 3
 
 
+def test_backends_behind_nat_change_places(start: Start) -> None:
+    """Each answers for the service that it is in now."""
+    text = """services:
+  - {vip: 203.0.113.10, proto: tcp, port: 80, forward: nat, name: one, backends: ['10.0.0.1:8080']}
+  - {vip: 203.0.113.10, proto: tcp, port: 81, forward: nat, name: two, backends: ['10.0.0.2:8080']}
+"""
+    balancer = start(text)
+    swapped = text.replace("0.1:", "0.9:").replace("0.2:", "0.1:").replace("0.9:", "0.2:")
+    balancer.replace(parse_config(swapped))
+    request = make_frame(TCP, CLIENT, 4000, VIP, 81)
+    answer = make_frame(TCP, parse_address("10.0.0.1"), 8080, CLIENT, 4000)
+    assert backend_of(balancer, request) == "10.0.0.1:8080"
+    balancer.forget_decisions()
+    sent = balancer.object.programs["lb"].run(answer).data
+    assert next(balancer.decisions()).reason == "replied"
+    assert sent[26:30] + sent[34:36] == VIP.packed + (81).to_bytes(2, "big")
+    other = make_frame(TCP, parse_address("10.0.0.2"), 8080, CLIENT, 4000)
+    assert decide(balancer, other).reason == "not_ours"
+
+
 def test_backends_change_while_packets_run(tmp_path: Path) -> None:
     """Every packet of a connection goes to the backend of its first, whatever is added, weighed and drained."""
     packets = [tcp(sport, SYN) for sport in range(1024, 9216)] + [tcp(sport, ACK) for sport in range(1024, 9216)] * 4

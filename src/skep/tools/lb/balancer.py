@@ -2,67 +2,33 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import resources
 from types import TracebackType
 from typing import Any
 
 import skep
 from skep.diagnostics import Diagnostic
-from skep.engine import Batched, Engine, MapHandle, PacketRun
-from skep.errors import UnsupportedError, UsageError
+from skep.engine import Engine, PacketRun
+from skep.errors import UsageError
 from skep.model.objects import ObjectSpec
-from skep.tools.counters import Count, power_of_two, sum_count, sum_fields, write
+from skep.tools.counters import Count, write
 from skep.tools.lb import layout
-from skep.tools.lb.config import Backend, Config, Forward, Health, Service, State
+from skep.tools.lb.config import Backend, Config, Health, Service
 from skep.tools.lb.configfile import contradictions
 from skep.tools.lb.decisions import EVENTS, REASONS, Decision, decode_decision
 from skep.tools.lb.layout import U32, Device
-from skep.tools.lb.maglev import MAX_WEIGHT, NOBODY, TABLE, Candidate, TableBuilder
-from skep.tools.names import protocol_name
+from skep.tools.lb.maglev import MAX_WEIGHT, NOBODY, TableBuilder
+from skep.tools.lb.records import Member, Records, Room, Running
+from skep.tools.lb.views import view_reasons, view_services, view_shares
 
 PROGRAM = "lb"
 MAX_TRACED = 1 << 20
 CONNECTIONS = 1 << 18
 
 _LEAST_SERVICES, _LEAST_BACKENDS = 16, 256
-_TRAFFIC = ("packets", "bytes", "opened", "replies", "reply_bytes")
-
-
-@dataclass(slots=True)
-class Member:
-    """A backend of a service that runs.
-
-    Attributes:
-        number: of its record in the program's maps.
-        generation: how often the number was used.
-    """
-
-    backend: Backend
-    number: int
-    generation: int
-    is_draining: bool = False
-    is_down: bool = False
-
-    @property
-    def state(self) -> State:
-        """What it takes."""
-        if self.is_down:
-            return State.DOWN
-        return State.DRAINING if self.is_draining else State.ACTIVE
-
-
-@dataclass(slots=True)
-class Running:
-    """A service that runs: its number, which of its two tables is in force (None: neither), its backends by name."""
-
-    service: Service
-    number: int
-    side: int | None
-    members: dict[str, Member]
 
 
 class LoadBalancer:
@@ -95,42 +61,28 @@ class LoadBalancer:
             UsageError: N0201: an interface that is not known.
             SkepError: what loading a program can raise.
         """
-        self._devices = dict(devices or {})
-        self._check_devices(config.services)
         there = sum(len(service.backends) for service in config.services)
-        self._services_room = power_of_two(max(_LEAST_SERVICES, 2 * len(config.services)))
-        self._backends_room = min(NOBODY, max(_LEAST_BACKENDS, backends, 4 * there))
-        spec = self._sized(program_spec(), min(traced, MAX_TRACED), connections)
+        room = Room(
+            max(_LEAST_SERVICES, 2 * len(config.services)),
+            min(NOBODY, max(_LEAST_BACKENDS, backends, 4 * there)),
+            connections,
+            min(traced, MAX_TRACED),
+        )
         self.config = replace(config, services=())
         self._running: dict[str, Running] = {}
-        self._generations = [0] * self._backends_room
-        self._free = list(range(self._backends_room - 1, -1, -1))
-        self._free_services = list(range(self._services_room - 1, -1, -1))
         with ExitStack() as stack:
-            self._tables = stack.enter_context(TableBuilder())
+            builder = stack.enter_context(TableBuilder())
             self.object = stack.enter_context(
-                skep.load(spec, engine=engine, programs=[PROGRAM], variables={"tracing": int(traced > 0)})
+                skep.load(
+                    _sized(program_spec(), room),
+                    engine=engine,
+                    programs=[PROGRAM],
+                    variables={"tracing": int(traced > 0)},
+                )
             )
+            self._records = Records(self.object, room, builder, devices or {})
             self.replace(config)
             self._close = stack.pop_all()
-
-    def _sized(self, spec: ObjectSpec, traced: int, connections: int) -> ObjectSpec:
-        sizes = {
-            "vips": self._services_room,
-            "services": self._services_room,
-            "tables": 2 * self._services_room,
-            "backends": self._backends_room,
-            "origins": self._backends_room,
-            "traffics": self._backends_room,
-            "connections": connections,
-            "openings": max(1024, connections // 4),
-            "trace": max(1, traced),
-        }
-        maps = {name: made.replace(max_entries=sizes.get(name, made.max_entries)) for name, made in spec.maps.items()}
-        return replace(spec, maps=maps)
-
-    def _handle(self, name: str) -> MapHandle:
-        return self.object.maps[name].handle
 
     # ---- the whole configuration ----
 
@@ -143,126 +95,55 @@ class LoadBalancer:
             UsageError: N0201: an interface that is not known.
             UnsupportedError: N0203: there is no room for so many; nothing was changed.
         """
-        self._devices |= devices or {}
-        self._check_devices(config.services)
-        self._check_room(config)
-        wanted = {service.name: service for service in config.services}
-        for name, running in list(self._running.items()):
-            if name not in wanted or not _is_same_service(running.service, wanted[name]):
-                self._remove_service(running)
+        records = self._records
+        records.devices |= devices or {}
+        records.check_devices(backend for service in config.services for backend in service.backends)
+        kept = {
+            service.name: self._running[service.name]
+            for service in config.services
+            if service.name in self._running and _is_same_service(self._running[service.name].service, service)
+        }
+        new = [
+            backend
+            for service in config.services
+            for backend in service.backends
+            if service.name not in kept or backend.name not in kept[service.name].members
+        ]
+        records.check_room(len(config.services) - len(kept), len(new))
+        for name in self._running.keys() - kept.keys():
+            self._remove_service(self._running[name])
         self.config = replace(config, services=())
-        self._put_settings(config)
+        records.put_settings(config)
+        # First what goes, of all services: a backend that changes its service is not taken from the new one then.
         for service in config.services:
-            running_now = self._running.get(service.name)
-            if running_now is None:
-                self._add_service(service)
-            else:
-                self._change_service(running_now, service)
-
-    def _check_devices(self, services: Iterable[Service]) -> None:
-        for service in services:
-            for backend in service.backends:
-                if backend.interface and backend.interface not in self._devices:
-                    what = f"backend {backend.name} is behind interface '{backend.interface}', which is not known"
-                    raise UsageError(Diagnostic("N0201", what, help="make the interface, or correct its name"))
-
-    def _check_room(self, config: Config) -> None:
-        there = sum(len(service.backends) for service in config.services)
-        if len(config.services) > self._services_room or there > self._backends_room:
-            raise self._no_room()
-
-    def _no_room(self) -> UnsupportedError:
-        what = f"there is room for {self._services_room} services and {self._backends_room} backends"
-        return UnsupportedError(Diagnostic("N0203", what, help="start it again, with a larger --capacity"))
-
-    def _put_settings(self, config: Config) -> None:
-        self._handle("settings_of").update(U32.pack(0), layout.settings(config))
-
-    def _add_service(self, service: Service) -> None:
-        running = Running(service, self._free_services.pop(), None, {})
-        self._running[service.name] = running
-        for backend in service.backends:
-            self._make_member(running, backend)
-        self._put_table(running)
-        self._handle("vips").update(layout.vip(service.address), U32.pack(1))
+            if service.name in kept:
+                self._end_members(kept[service.name], {backend.name for backend in service.backends})
+        for service in config.services:
+            self._put_service(service)
 
     def _remove_service(self, running: Running) -> None:
-        service = running.service
-        del self._running[service.name]
-        self._handle("services").delete(layout.service_key(service))
-        if all(other.service.address != service.address for other in self._running.values()):
-            self._handle("vips").delete(layout.vip(service.address))
-        for member in running.members.values():
-            self._end_member(running, member)
-        self._free_services.append(running.number)
+        del self._running[running.service.name]
+        vips = {other.service.address for other in self._running.values()}
+        self._records.end_service(running, is_last_of_vip=running.service.address not in vips)
 
-    def _change_service(self, running: Running, service: Service) -> None:
-        wanted = {backend.name: backend for backend in service.backends}
-        gone = [member for name, member in running.members.items() if name not in wanted]
+    def _end_members(self, running: Running, stay: set[str]) -> None:
+        """Until the next table new connections still go there: the numbers are not used again before."""
+        for name in running.members.keys() - stay:
+            self._records.end_member(running, running.members.pop(name))
+
+    def _put_service(self, service: Service) -> None:
+        running = self._running.get(service.name)
+        if running is None:
+            running = self._running[service.name] = self._records.new_service(service)
         running.service = service
-        for name, backend in wanted.items():
-            member = running.members.get(name)
+        for backend in service.backends:
+            member = running.members.get(backend.name)
             if member is None:
-                self._make_member(running, backend)
+                self._records.new_member(running, backend)
             else:
                 member.backend = backend
-                self._put_member(running, member)
-        for member in gone:
-            del running.members[member.backend.name]
-        self._put_table(running)
-        for member in gone:
-            self._end_member(running, member)
-
-    # ---- the maps ----
-
-    def _make_member(self, running: Running, backend: Backend) -> Member:
-        if not self._free:
-            raise self._no_room()
-        number = self._free.pop()
-        self._generations[number] += 1
-        member = Member(backend, number, self._generations[number])
-        key = U32.pack(number)
-        self._handle("traffics").update(key, bytes(len(self._handle("traffics").lookup(key) or b"")))
-        if running.service.forward is Forward.NAT:
-            origin = layout.origin_key(backend, running.service.protocol)
-            self._handle("origins").update(origin, layout.origin(running.service))
-        running.members[backend.name] = member
-        self._put_member(running, member)
-        return member
-
-    def _put_member(self, running: Running, member: Member, state: State | None = None) -> None:
-        record = layout.backend(
-            member.backend,
-            running.service.forward,
-            member.state if state is None else state,
-            member.generation,
-            running.number,
-            self._devices,
-        )
-        self._handle("backends").update(U32.pack(member.number), record)
-
-    def _end_member(self, running: Running, member: Member) -> None:
-        """Its connections and fragments find a generation under its number that they do not know."""
-        self._generations[member.number] += 1
-        member.generation = self._generations[member.number]
-        self._put_member(running, member, State.GONE)
-        if running.service.forward is Forward.NAT:
-            self._handle("origins").delete(layout.origin_key(member.backend, running.service.protocol))
-        self._free.insert(0, member.number)  # used again as late as possible
-
-    def _put_table(self, running: Running) -> None:
-        """Build a table in the place that is not in force; one write of a service's record puts it in force."""
-        active = [member for member in running.members.values() if member.state is State.ACTIVE]
-        table = layout.NO_TABLE
-        running.side = None if not active else 1 if running.side == 0 else 0
-        if running.side is not None:
-            names = [Candidate(each.backend.name, each.backend.weight, each.number) for each in active]
-            table = 2 * running.number + running.side
-            self._handle("tables").update(
-                U32.pack(table), layout.TABLE_ENTRIES.pack(*self._tables.build(names), NOBODY)
-            )
-        record = layout.service(running.number, running.service, table)
-        self._handle("services").update(layout.service_key(running.service), record)
+                self._records.put_member(running, member)
+        self._records.open_service(running)
 
     # ---- backends, one by one ----
 
@@ -297,7 +178,7 @@ class LoadBalancer:
 
     def know(self, devices: Mapping[str, Device]) -> None:
         """Interfaces that backends may name from now on."""
-        self._devices |= devices
+        self._records.devices |= devices
 
     def add(self, service: str, backend: Backend, weight: int | None = None) -> None:
         """A backend more: it gets its share of new connections from the next packet on.
@@ -308,7 +189,7 @@ class LoadBalancer:
         """
         running = self.service(service)
         backend = replace(backend, weight=_checked_weight(backend.weight if weight is None else weight))
-        self._check_devices([replace(running.service, backends=(backend,))])
+        self._records.check_devices([backend])
         services = [
             replace(each.service, backends=tuple(member.backend for member in each.members.values()))
             for each in self._running.values()
@@ -318,15 +199,16 @@ class LoadBalancer:
         ]
         for code, what, _, help in contradictions(replace(self.config, services=tuple(after))):
             raise UsageError(Diagnostic("N0206", what, help=help, why=(code,)))
-        self._make_member(running, backend)
-        self._put_table(running)
+        self._records.check_room(0, 1)
+        self._records.new_member(running, backend)
+        self._records.put_table(running)
 
     def remove(self, service: str, name: str) -> None:
         """Take a backend away, with its connections: their next packets go to others. Drain it first to spare them."""
         running, member = self.member(service, name)
         del running.members[member.backend.name]
-        self._put_table(running)
-        self._end_member(running, member)
+        self._records.put_table(running)
+        self._records.end_member(running, member)
 
     def drain(self, service: str, name: str, drain: bool = True) -> None:
         """Give a backend no new connections; those that it has stay. ``drain`` False: it takes new ones again."""
@@ -349,11 +231,11 @@ class LoadBalancer:
         """
         running, member = self.member(service, name)
         member.backend = replace(member.backend, weight=_checked_weight(weight))
-        self._put_table(running)
+        self._records.put_table(running)
 
     def _put_state(self, running: Running, member: Member) -> None:
-        self._put_table(running)
-        self._put_member(running, member)
+        self._records.put_table(running)
+        self._records.put_member(running, member)
 
     def adopt(self, other: LoadBalancer) -> int:
         """Take over the connections of another one, whose program this one's is about to replace; how many.
@@ -374,12 +256,11 @@ class LoadBalancer:
         found = 0
         for table in ("connections", "openings"):
             taken = {}
-            for key, raw in _items(other._handle(table)):
-                seen, number, generation, *rest = layout.CONNECTION.unpack(raw)
+            for key, (seen, number, generation, *rest) in other._records.connections(table):
                 member = here.get(known.get((number, generation), ("", "")))
                 if member is not None:
                     taken[key] = layout.CONNECTION.pack(seen, member.number, member.generation, *rest)
-            write(self._handle(table), taken)
+            write(self._records.handle(table), taken)
             found += len(taken)
         return found
 
@@ -394,64 +275,19 @@ class LoadBalancer:
 
     def services(self) -> list[dict[str, Any]]:
         """Services and backends with states, counters and live connections, as plain values."""
-        live = self._live_connections()
-        return [
-            {
-                "name": name,
-                "vip": str(running.service.address),
-                "proto": protocol_name(running.service.protocol),
-                "port": running.service.port,
-                "forward": running.service.forward.name.lower(),
-                "backends": [self._plain(member, live) for member in running.members.values()],
-            }
-            for name, running in self._running.items()
-        ]
-
-    def _plain(self, member: Member, live: Mapping[tuple[int, int], int]) -> dict[str, Any]:
-        counters = sum_fields(self._handle("traffics").lookup(U32.pack(member.number)), layout.TRAFFIC_FIELDS)
-        return {
-            "name": member.backend.name,
-            "weight": member.backend.weight,
-            "state": member.state.name.lower(),
-            "connections": live.get((member.number, member.generation), 0),
-            **dict(zip(_TRAFFIC, counters, strict=True)),
-        }
-
-    def _live_connections(self) -> dict[tuple[int, int], int]:
-        """Connections that have not timed out, by a backend's number and generation."""
-        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-        found: dict[tuple[int, int], int] = {}
-        limits = {"connections": self.config.timeouts["tcp"], "openings": self.config.timeouts["tcp_opening"]}
-        for name, seconds in limits.items():
-            for _, raw in _items(self._handle(name)):
-                seen, number, generation, *_ = layout.CONNECTION.unpack(raw)
-                if now - seen <= seconds * 1_000_000_000:
-                    found[number, generation] = found.get((number, generation), 0) + 1
-        return found
+        return view_services(self._records, self._running.values(), self.config.timeouts)
 
     def shares(self, service: str) -> dict[str, float]:
         """The share of all new connections that each backend of a service gets, 0 to 1."""
-        running = self.service(service)
-        counted = dict.fromkeys(running.members, 0)
-        names = {member.number: name for name, member in running.members.items()}
-        if running.side is not None:
-            raw = self._handle("tables").lookup(U32.pack(2 * running.number + running.side)) or b""
-            for number in layout.TABLE_ENTRIES.unpack(raw[: layout.TABLE_ENTRIES.size])[:TABLE]:
-                counted[names[number]] += 1
-        return {name: count / TABLE for name, count in counted.items()}
+        return view_shares(self._records, self.service(service))
 
     def reasons(self) -> dict[str, Count]:
         """Packets by what became of them, for what there was."""
-        return self._named(REASONS, 0)
+        return view_reasons(self._records, REASONS, 0)
 
     def events(self) -> dict[str, Count]:
         """What happened to connections."""
-        return self._named(EVENTS, len(REASONS))
-
-    def _named(self, names: Iterable[str], first: int) -> dict[str, Count]:
-        handle = self._handle("reasons")
-        found = {name: sum_count(handle.lookup(U32.pack(n))) for n, name in enumerate(names, first)}
-        return {name: count for name, count in found.items() if count.packets}
+        return view_reasons(self._records, EVENTS, len(REASONS))
 
     def counts(self) -> dict[str, Any]:
         """Everything to see, as plain values."""
@@ -478,7 +314,7 @@ class LoadBalancer:
 
     def decisions(self) -> Iterator[Decision]:
         """What became of each packet so far, in order: of as many as ``traced`` asked for."""
-        handle = self._handle("trace")
+        handle = self._records.handle("trace")
         for number in range(min(int(self.object.variables["traced"].value), handle.spec.max_entries)):
             yield decode_decision(handle.lookup(U32.pack(number)) or b"")
 
@@ -505,6 +341,12 @@ def program_spec() -> ObjectSpec:
         return skep.compile(folder / "lb" / "lb.bpf.c")
 
 
+def _sized(spec: ObjectSpec, room: Room) -> ObjectSpec:
+    sizes = room.sizes()
+    maps = {name: made.replace(max_entries=sizes.get(name, made.max_entries)) for name, made in spec.maps.items()}
+    return replace(spec, maps=maps)
+
+
 def _checked_weight(weight: int) -> int:
     if not 1 <= weight <= MAX_WEIGHT:
         what = f"{weight} is not a weight (1 to {MAX_WEIGHT})"
@@ -519,17 +361,3 @@ def _is_same_service(one: Service, other: Service) -> bool:
         return replace(service, backends=(), health=None)
 
     return fixed(one) == fixed(other)
-
-
-def _items(handle: MapHandle) -> Iterable[tuple[bytes, bytes]]:
-    if isinstance(handle, Batched):
-        return handle.items()
-    read: Callable[[bytes], bytes | None] = handle.lookup
-    found: list[tuple[bytes, bytes]] = []
-    key = handle.next_key(None)
-    while key is not None and len(found) < handle.spec.max_entries:
-        value = read(key)
-        if value is not None:
-            found.append((key, value))
-        key = handle.next_key(key)
-    return found
