@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -105,7 +106,8 @@ def test_a_backend_is_killed_behind_nat(kernel: None, tmp_path: Path, mode: str)
             check_life(net, control)
             assert "1 services in force" in verb(control, "reload").stdout
             process.send_signal(signal.SIGHUP)
-            wait_for(lambda: "10.2.0.12:8080" in verb(control, "show").stdout)
+            wait_for(lambda: "10.2.0.12:8080" in shown(control))
+            assert "10.2.0.12:8080" in verb(control, "show").stdout
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
@@ -128,6 +130,23 @@ def test_a_backend_is_killed_behind_nat_on_the_vm(tmp_path: Path) -> None:
     assert "engine: vm" in err
     assert "privileges: CAP_NET_RAW" in err
     assert json.loads(out)["reasons"]["replied"]["packets"] > 100
+
+
+def test_between_a_tap_device_and_an_interface(kernel: None, tmp_path: Path) -> None:
+    """The host's own connections to a VIP, through a TAP device: translated there and back, out by two interfaces."""
+    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        pytest.skip("no /dev/net/tun here")
+    with network(tmp_path, 1, nat=True) as net:
+        net.must("lb", "ip addr flush dev e0")
+        net.must("lb", "sysctl -qw net.ipv4.conf.e0.rp_filter=1")  # the host must not hear what comes in before us
+        text = config_text(net, 1, "nat").replace("mac:", "interface: e0, mac:")
+        with balancing(net, tmp_path, text, "--engine", "vm", "--tap", "t0") as (_, control):
+            for words in ("ip addr add 10.2.0.1/24 dev t0", f"ip route add {VIP}/32 dev t0", "ethtool -K t0 tx off"):
+                net.must("lb", words)
+            net.must("lb", f"ip neigh add {VIP} dev t0 lladdr {net.macs['b1']}")
+            done = net.run("lb", "curl", "-s", "--max-time", "8", "-w", "%{errormsg}", f"http://{VIP}/name.txt")
+            assert done.stdout.strip() == "b1"
+            assert shown(control)["10.2.0.11:8080"]["replies"]
 
 
 @pytest.mark.kernel

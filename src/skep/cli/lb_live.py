@@ -221,8 +221,10 @@ def _print_backends(now: dict[str, Any], before: dict[str, Any] | None) -> None:
         for service in (before or {"services": []})["services"]
         for backend in service["backends"]
     }
-    table = Table("service", "backend", "state", box=None, pad_edge=False)
-    for title in ("weight", "connections", "opened", "packets", "bytes", "replies", *(("now",) if before else ())):
+    table = Table("service", box=None, pad_edge=False)
+    table.add_column("backend", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for title in ("weight", "live", "opened", "packets", "bytes", "replies", *(("now",) if before else ())):
         table.add_column(title, justify="right")
     for service in now["services"]:
         for number, backend in enumerate(service["backends"]):
