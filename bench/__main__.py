@@ -10,7 +10,18 @@ import time
 
 from rich.console import Console
 
-BENCHMARKS = ("conformance", "workloads", "packets", "startup", "filter", "live", "events", "firewall", "lb")
+BENCHMARKS = (
+    "conformance",
+    "verifier",
+    "workloads",
+    "packets",
+    "startup",
+    "filter",
+    "live",
+    "events",
+    "firewall",
+    "lb",
+)
 
 
 def main() -> None:
