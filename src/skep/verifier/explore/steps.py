@@ -63,11 +63,16 @@ def compile_steps(world: World) -> Steps:
             continue
         wanted = derive(insn, slot, linked)
         fast, slow = _functions(insn, slot, world)
-        blocked = any(isinstance(need, (Supported, Unreachable)) for need in wanted)
+        blocked, touches = False, None
+        for need in wanted:
+            if isinstance(need, ValidAccess):
+                touches = touches or need
+            elif isinstance(need, (Supported, Unreachable)):
+                blocked = True
         quick.append(None if blocked else fast)
         needs.append(wanted)
         full.append(slow)
-        access.append(next((need for need in wanted if isinstance(need, ValidAccess)), None))
+        access.append(touches)
     jumps = tuple(insn is not None and insn.opcode & op.CLASS_MASK in _JMP for insn in world.insns)
     return Steps(tuple(quick), tuple(needs), tuple(full), tuple(access), faults, jumps)
 

@@ -15,11 +15,14 @@ _GOTO = op.JMP | op.JA
 _GOTO_LONG = op.JMP32 | op.JA
 _MAY_GOTO = op.JMP | op.JCOND
 _NO_JUMPS = frozenset({op.CALL, op.EXIT})
+_IS_JUMP = tuple(
+    opcode & op.CLASS_MASK in (op.JMP, op.JMP32) and opcode & op.CODE_MASK not in _NO_JUMPS for opcode in range(256)
+)
 
 
 def is_jump(insn: Instruction) -> bool:
     """Whether it names a place in its function to go to, always or on a condition."""
-    return insn.opcode & op.CLASS_MASK in (op.JMP, op.JMP32) and insn.opcode & op.CODE_MASK not in _NO_JUMPS
+    return _IS_JUMP[insn.opcode]
 
 
 def is_conditional(insn: Instruction) -> bool:

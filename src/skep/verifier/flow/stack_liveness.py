@@ -77,9 +77,13 @@ def _find_places(extent: Extent, flow: Flow, escapes: bool) -> dict[int, _Places
         at = entry[start]
         for slot in range(start, ends[start]):
             insn = flow.code[slot]
-            if insn is not None and effect(insn).form is not None:  # no path gets past an illegal instruction
+            if insn is None:
+                continue
+            form, _, writes = effect(insn)
+            if form is not None:  # no path gets past an illegal instruction
                 found[slot] = at
-                at = _step(insn, at, escapes)
+                if writes:
+                    at = _step(insn, writes, at, escapes)
         for successor in after[start]:
             known = entry.get(successor)
             joined = at if known is None else tuple(a if a == b else _SOMEWHERE for a, b in zip(known, at, strict=True))
@@ -89,10 +93,7 @@ def _find_places(extent: Extent, flow: Flow, escapes: bool) -> dict[int, _Places
     return found
 
 
-def _step(insn: Instruction, at: _Places, escapes: bool) -> _Places:
-    bits = effect(insn).writes
-    if not bits:
-        return at
+def _step(insn: Instruction, bits: int, at: _Places, escapes: bool) -> _Places:
     changed = list(at)
     written = [reg for reg in range(10) if bits >> reg & 1]
     for reg in written:
