@@ -71,3 +71,22 @@ def test_connections_are_carried_over() -> None:
         before = opened(old)
         assert new.adopt(old) == len(before)
         assert {sport: backend_of(new, tcp(sport, ACK)) for sport in before} == before
+
+
+def test_the_view_of_top(capsys: pytest.CaptureFixture[str]) -> None:
+    """What came since the last view stands in a column of its own."""
+    from skep.cli.lb_live import print_view
+    from skep.tools.lb import parse_config
+    from tests.unit.tools_lb.test_live import ACK, SYN, tcp
+
+    with LoadBalancer(parse_config(TEXT.replace("10.0.0.1, 10.0.0.2, 10.0.0.3", "10.0.0.1"))) as balancer:
+        program = balancer.object.programs["lb"]
+        program.run(tcp(5000, SYN))
+        before = balancer.counts()
+        for _ in range(3):
+            program.run(tcp(5000, ACK))
+        print_view(balancer.counts(), before)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["service", "backend", "state", "weight", "live", "opened", "packets", "bytes", "replies", "now"]
+    assert lines[1] == ["web", "10.0.0.1:80", "active", "1", "1", "1", "4", "216", "0", "3"]
+    assert ["to", "a", "backend", "4", "216", "3"] in lines

@@ -191,7 +191,7 @@ def test_backends_behind_nat_change_places(start: Start) -> None:
 
 
 def test_backends_change_while_packets_run(tmp_path: Path) -> None:
-    """Every packet of a connection goes to the backend of its first, whatever is added, weighed and drained."""
+    """No packet is dropped or left to the host, whatever is added, weighed, drained and removed."""
     packets = [tcp(sport, SYN) for sport in range(1024, 9216)] + [tcp(sport, ACK) for sport in range(1024, 9216)] * 4
     path = tmp_path / "in.pcap"
     write_pcap(path, packets, list(range(len(packets))))
