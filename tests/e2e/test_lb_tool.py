@@ -169,6 +169,10 @@ def test_direct_server_return(kernel: None, tmp_path: Path, forward: str, vip: s
             assert {net.once(vip) for _ in range(12)} == {"b1", "b2"}
             found = net.fetched(net.fetch(6, 1.5, vip))
             assert all(each["error"] is None and len(each["backends"]) == 1 for each in found)
+            if ":" not in vip:  # IPv6 addresses do not outlive it
+                net.must("lb", "ip link set e0 down")
+                net.must("lb", "ip link set e0 up")
+                wait_for(lambda: net.once(vip) in ("b1", "b2"))
             counts = json.loads(verb(control, "show", "--json").stdout)
     assert counts["reasons"].keys() <= {"forwarded", "not_ours"}
     assert all(backend["replies"] == 0 for backend in counts["services"][0]["backends"])
