@@ -146,10 +146,11 @@ class Batch:
         watch: Watch | None,
         steps: int,
         kind: Difference = Difference.INVARIANT,
+        stack_fill: int = 0,
     ) -> Outcome | None:
         """Run it with every access checked; None: it was too long, or wrong, which is reported."""
         entry = InterpretedEntry(linked, {name: shared.handle.address for name, shared in maps.items()})
-        entry.watch, entry.max_steps = watch, steps
+        entry.watch, entry.max_steps, entry.stack_fill = watch, steps, stack_fill
         try:
             return self._rig.run(candidate.sample, maps, entry.address, raise_failure)
         except NotCoveredError as error:
@@ -208,10 +209,15 @@ class Batch:
             self._report(one.candidate, kind, text)
 
     def _depends_on_addresses(self, one: _Accepted) -> bool:
-        """Whether interpreting it again, with the stack elsewhere, gives something else too."""
-        for frames in (3, 7, 12):
+        """Whether interpreting it again, with the stack elsewhere, gives something else too; or with other bytes where
+        nothing was written: a helper that was to fill them may have failed.
+        """
+        for frames, fill in ((3, 0), (7, 0xAA), (12, 0x55)):
             moved = self._rig.elsewhere(
-                frames, lambda: self._interpret(one.candidate, one.linked, one.maps, None, MAX_STEPS)
+                frames,
+                lambda fill=fill: self._interpret(  # type: ignore[misc]
+                    one.candidate, one.linked, one.maps, None, MAX_STEPS, stack_fill=fill
+                ),
             )
             if moved != one.expected:
                 return True

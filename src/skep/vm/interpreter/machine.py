@@ -96,6 +96,7 @@ class Interpreter:
         steps_left: instructions until StepLimitError.
         trace: told (slot, registers) before each instruction, if given.
         known: bit n: rn holds something that the program may read.
+        stack_fill: what a stack holds in every byte before something is written there.
     """
 
     program: LinkedProgram
@@ -104,6 +105,7 @@ class Interpreter:
     steps_left: int = MAX_STEPS
     trace: Callable[[int, list[int]], None] | None = None
     known: int = 0
+    stack_fill: int = 0
     _code: tuple[Instruction | None, ...] = ()
     _uses: tuple[tuple[int, int], ...] = ()
     _context: int = 0
@@ -236,6 +238,8 @@ class Interpreter:
         if len(self._frames) >= 4 * MAX_FRAMES:
             raise Fault("calls are nested too deeply")
         stack = ctypes.create_string_buffer(STACK_BYTES + 8)
+        if self.stack_fill:
+            ctypes.memset(stack, self.stack_fill, STACK_BYTES + 8)
         bottom = ctypes.addressof(stack) + 7 & ~7
         self.host.memory.allow(bottom, STACK_BYTES, "stack")
         self._frames.append(_Frame(return_slot, r[6:11], self.known, stack, bottom + STACK_BYTES))

@@ -31,6 +31,7 @@ class InterpretedEntry:
         self.watch: Watch | None = None
         self.max_steps = MAX_STEPS
         self.steps = 0  # of all runs so far
+        self.stack_fill = 0
         self._program = program
         self._maps = maps
         self._memory_size = memory_size
@@ -48,7 +49,7 @@ class InterpretedEntry:
 
     def _interpret(self, run: Run, context: int) -> int:
         host = VmHost(self._program, self._maps, run)
-        machine = Interpreter(self._program, host, steps_left=self.max_steps)
+        machine = Interpreter(self._program, host, steps_left=self.max_steps, stack_fill=self.stack_fill)
         watch = self.watch
         if watch is not None:
             machine.trace = lambda slot, registers: watch(machine, slot, registers)
