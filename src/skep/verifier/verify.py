@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+from collections.abc import Iterator
+
 from skep.abi.history import NEWEST
 from skep.abi.prog_types import ProgType
 from skep.diagnostics import Diagnostic
@@ -20,6 +24,7 @@ from skep.verifier.since.needs import find_needs, missing
 from skep.verifier.state.catcher import exception_callback
 from skep.verifier.state.world import World
 
+_ALLOCATIONS = 200_000  # between two looks
 _HANDLED = frozenset(
     {
         ProgType.XDP,
@@ -117,8 +122,9 @@ def judge_rules(linked: LinkedProgram, options: Options | None = None) -> Verdic
     violation = check_program(world) or check_maps(world)
     if violation is not None:
         return _negative(Finding(violation, ()), world, 0)
-    walk = Walk(world, compile_steps(world))
-    finding = _explore(walk, world)
+    with _collecting_seldom():
+        walk = Walk(world, compile_steps(world))
+        finding = _explore(walk, world)
     if chosen.listener is not None:
         chosen.listener.finished(walk.processed, walk.pruner.total, finding.violation.kernel if finding else "")
     if finding is not None:
@@ -128,6 +134,18 @@ def judge_rules(linked: LinkedProgram, options: Options | None = None) -> Verdic
         return _negative(Finding(violation, ()), world, walk.processed)
     starts = tuple(extent.start for extent in world.flow.subprograms)
     return Verdict(Outcome.ACCEPTED, (), walk.processed, world.notes.facts(starts))
+
+
+@contextlib.contextmanager
+def _collecting_seldom() -> Iterator[None]:
+    """Let Python look for cycles of garbage less often: states are many, live long and hold few cycles."""
+    before = gc.get_threshold()
+    if before[0]:  # 0: somebody switched it off
+        gc.set_threshold(max(before[0], _ALLOCATIONS), *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _explore(walk: Walk, world: World) -> Finding | None:

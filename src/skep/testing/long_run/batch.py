@@ -5,9 +5,10 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from skep import jit
-from skep.errors import SkepError
+from skep.errors import InternalError, SkepError
 from skep.model.programs import LinkedProgram, VerifiedProgram
 from skep.model.programs import Outcome as Judged
 from skep.model.programs import Verdict as OurVerdict
@@ -73,11 +74,23 @@ class Batch:
 
     def run(self, candidates: Iterable[Candidate], *, optimised: bool) -> None:
         """Try them all. ``optimised``: compile as programs normally are; else in a hurry."""
-        accepted = [made for made in map(self._examine, candidates) if made is not None]
+        self._run_native([made for made in map(self._examine, candidates) if made is not None], optimised)
+
+    def _run_native(self, accepted: list[_Accepted], optimised: bool) -> None:
+        """Compile together, run one by one. Where LLVM refuses, halves are tried until it is clear which it is."""
         if not accepted:
             return
         made = jit.bundle([(one.module, {name: m.name for name, m in one.maps.items()}) for one in accepted])
-        code = jit.compile_bundle(made, bitcode(), optimised=optimised)
+        try:
+            code = jit.compile_bundle(made, bitcode(), optimised=optimised)
+        except InternalError as error:
+            if len(accepted) == 1:
+                self._report(accepted[0].candidate, Difference.JIT, str(error))
+                return
+            middle = len(accepted) // 2
+            self._run_native(accepted[:middle], optimised)
+            self._run_native(accepted[middle:], optimised)
+            return
         addresses = {shared.name: shared.handle.address for one in accepted for shared in one.maps.values()}
         library = jit.load_bundle(made, code, addresses, runtime().symbols)
         try:
@@ -121,6 +134,9 @@ class Batch:
             module = jit.build_module(proved, ROWS, sizes)
         except (TooLargeError, SkepError):
             tally.not_runnable += 1
+            return None
+        except InternalError:
+            self._report(candidate, Difference.JIT, traceback.format_exc())
             return None
         expected = self._interpret(candidate, linked, maps, invariants.watch, MAX_STEPS)
         tally.steps_checked += invariants.checked
@@ -209,19 +225,23 @@ class Batch:
             self._report(one.candidate, kind, text)
 
     def _depends_on_addresses(self, one: _Accepted) -> bool:
-        """Whether interpreting it again, with the stack elsewhere, gives something else too; or with other bytes where
-        nothing was written: a helper that was to fill them may have failed.
+        """Whether interpreting it again gives something else too: with stack or maps elsewhere, or with other bytes
+        where nothing was written (a helper that was to fill them may have failed).
         """
-        for frames, fill in ((3, 0), (7, 0xAA), (12, 0x55)):
-            moved = self._rig.elsewhere(
-                frames,
-                lambda fill=fill: self._interpret(  # type: ignore[misc]
-                    one.candidate, one.linked, one.maps, None, MAX_STEPS, stack_fill=fill
-                ),
-            )
-            if moved != one.expected:
+        sample = one.candidate.sample
+        for depth, fill in ((3, 0), (7, 0xAA), (12, 0x55)):
+            again = self._rig.elsewhere(depth, partial(self._again, one, one.maps, fill))
+            if again != one.expected:
                 return True
-        return False
+        others = self._rig.maps(sample, others=True)
+        moved = self._again(one, others)
+        if moved is None:
+            return True
+        expected = self._rig.decode(sample, one.maps, one.expected)
+        return self._rig.decode(sample, others, moved) != expected
+
+    def _again(self, one: _Accepted, maps: dict[str, SharedMap], fill: int = 0) -> Outcome | None:
+        return self._interpret(one.candidate, one.linked, maps, None, MAX_STEPS, stack_fill=fill)
 
     def _report(self, candidate: Candidate, kind: Difference, text: str) -> None:
         self.tally.differences[kind.value] += 1

@@ -80,8 +80,11 @@ class Rig:
         self._data = ctypes.create_string_buffer(1 << 12)
         self._test_packet = runtime().functions["skep_test_packet"]
 
-    def maps(self, sample: Sample) -> dict[str, SharedMap]:
+    def maps(self, sample: Sample, *, others: bool = False) -> dict[str, SharedMap]:
         """The maps of a program by their names in it.
+
+        Args:
+            others: not those that programs are given otherwise: the same, at other addresses.
 
         Raises:
             TooLargeError: one of them is larger than MAX_MAP_BYTES.
@@ -93,7 +96,7 @@ class Rig:
             if spec.type is MapType.PROG_ARRAY:
                 key = (*key, sample.prog_type, sample.target if spec.slots else ())
             taken = sum(other.handle.spec == spec for other in found.values())
-            key = (*key, spec.frozen, taken, len(spec.contents or b""))
+            key = (*key, spec.frozen, taken, len(spec.contents or b""), others)
             shared = self._maps.get(key)
             if shared is None:
                 shared = self._maps[key] = self._make(spec, sample)

@@ -60,7 +60,9 @@ def _frame(frame: Frame, live: int, cells: int) -> FrameDigest:
 
 
 def _is_loose(cell: Cell) -> bool:
-    return max(cell.types) <= ZERO and not (ZERO in cell.types and cell.zero.precise)
+    if cell.value is not None or cell.object is not None or max(cell.types) > ZERO:
+        return False
+    return not (cell.zero.precise and ZERO in cell.types)
 
 
 def _is_compared(value: Value | None) -> bool:
