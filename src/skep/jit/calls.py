@@ -138,10 +138,12 @@ def _emit_loop(body: Body, unit: Unit, fact: CallFact) -> None:
     body.emit(f"br i1 {more}, label %{run}, label %{done}")
     body.start(run)
     if callback is not None:
-        _, types = signature(callback)
+        returns, types = signature(callback)
         operands = [index, context_pointer if types[1] == "ptr" else context]
         operands += ["null" if kind == "ptr" else "0" for kind in types[2:]]
         result = call_routine(body, callback, operands)
+        if returns == "ptr":  # r0 holds a pointer that is known to be NULL there
+            result = body.assign(f"ptrtoint ptr {result} to i64")
     else:
         result = body.assign(f"call i64 {function}(ptr %run, i64 {index}, i64 {context}, i64 0, i64 0, i64 0)")
     body.emit(f"{following} = add nuw i64 {index}, 1")
