@@ -21,7 +21,7 @@ from skep.linker import link
 from skep.model.objects import ObjectSpec
 from skep.objfile import read_object
 from skep.verifier import judge
-from tests.differential.verifier.rows import SHARED, TARGET
+from tests.differential.verifier.rows import SHARED, target
 
 OBJECTS = SHARED / "corpus" / "objects"
 
@@ -76,7 +76,7 @@ def main() -> None:
             if program is None:
                 kind = "not found"
             else:
-                linked = link(_typed(spec, program, row["prog_type"]), program, TARGET)
+                linked = link(_typed(spec, program, row["prog_type"]), program, target())
                 signal.alarm(options.seconds)
                 start = time.perf_counter()
                 verdict = judge(linked)
