@@ -19,7 +19,7 @@ import pytest
 
 from skep.kernel.links.places import inside
 from skep.model import hooks
-from tests.unit.kernel_links.conftest import Load, Network, cgroup, load, network  # noqa: F401
+from tests.unit.kernel_links.conftest import Load, Network, cgroup, load, network, require  # noqa: F401
 
 pytestmark = pytest.mark.kernel
 
@@ -101,6 +101,8 @@ def test_no_packet_is_seen_by_neither(load: Load, network: Network, kind: str) -
     if prefix == "xdp" and os.environ.get("SKEP_SLOW"):
         # Seen twice on 6.12: "Oops: int3" in bpf_dispatcher_xdp_func, which the kernel patches while packets run in it.
         pytest.skip("QEMU's emulation does not survive the live patching of the XDP dispatcher: the guest panics")
+    if kind == "tcx":
+        require("Tcx")
     names = (f"{prefix}_one", f"{prefix}_two")
     live = load(SOURCE, programs=names)
     programs = [live.programs[name] for name in names]

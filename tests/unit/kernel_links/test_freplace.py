@@ -13,6 +13,7 @@ import pytest
 import skep
 from skep.errors import EngineError, RejectedError, UsageError
 from skep.kernel.engine import KernelEngine
+from skep.kernel.host import kernel_version
 from skep.model import hooks
 from skep.verifier import judge
 from tests.unit.kernel_links.conftest import Load
@@ -88,6 +89,8 @@ def test_a_prototype_that_does_not_fit(extend: Extend) -> None:
 
 def test_verdicts_are_the_kernels(kernel: None) -> None:
     """What the verifier's own tests say, asked of a kernel that takes such programs."""
+    if kernel_version()[:2] < (6, 12):
+        pytest.skip("before Linux 6.12 effects on packets are not compared")
     with closing(KernelEngine(extensions.TARGET)) as engine, ExitStack() as stack:
         for source, function in [*extensions.ACCEPTED, *(case[:2] for case in extensions.REFUSED)]:
             mine = extensions.extension(source, function)

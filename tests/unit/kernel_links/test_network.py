@@ -274,6 +274,7 @@ def test_a_namespace_that_is_not_there(load: Load) -> None:
 
 
 def test_wrong_type_of_program(load: Load, network: Network) -> None:
+    require("Tcx")
     live = load(SOURCE, programs=["pass", "classic"])
     with pytest.raises(EngineError, match="does not fit this hook"):
         live.programs["classic"].attach(hooks.Xdp(network.inner, netns=network.path))

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import skep
-from skep.errors import EngineError
+from skep.errors import SkepError
 from skep.kernel.links.refusals import missing_options
 from skep.model import hooks
 from tests.unit.kernel_links.conftest import Load, run_in
@@ -62,7 +62,7 @@ def traced(load: Load) -> Callable[..., skep.Object]:
     def make(*programs: str, pid: int = 0) -> skep.Object:
         try:
             return load(SOURCE, programs=programs, variables={"pid": pid or os.getpid()})
-        except EngineError as error:
+        except SkepError as error:
             if "is not modifiable" in str(error):
                 pytest.skip("before Linux 6.2 it needs CONFIG_FUNCTION_ERROR_INJECTION")
             if error.diagnostic.code == "E0222" and "SKEP_KERNEL_ROW" not in os.environ:
