@@ -48,6 +48,11 @@ _STYLES = {Outcome.ACCEPTED: "green", Outcome.REJECTED: "bold red", Outcome.UNSU
     help="Would it load on this Linux: 5.4, 5.10, 5.15, 6.1, 6.6, 6.12, 6.18 (may be repeated), or all.",
 )
 @click.option("--explain", is_flag=True, help="Show why accepted programs are safe, line by line.")
+@click.option(
+    "--unprivileged",
+    is_flag=True,
+    help="For a loader without CAP_PERFMON, which must not learn the kernel's addresses.",
+)
 @click.option("--log", "with_log", is_flag=True, help="Write a log in the kernel verifier's format.")
 @click.option("--extends", metavar="FILE:PROGRAM", help="The program whose functions freplace programs replace.")
 @btf_option
@@ -61,6 +66,7 @@ def verify(
     target_file: Path | None,
     kernels: tuple[str, ...],
     explain: bool,
+    unprivileged: bool,
     with_log: bool,
     extends: str | None,
     btf_file: Path | None,
@@ -74,6 +80,7 @@ def verify(
     With --kernel: whether other kernels would load them, and the first that does.
     """
     ours = {"--kernel": kernels, "--target": target_file, "--explain": explain, "--log": with_log, "--extends": extends}
+    ours["--unprivileged"] = unprivileged
     for option in (name for name, given in ours.items() if given and engine == "kernel"):
         raise UsageError(Diagnostic("U0351", f"{option} needs skep's own verifier", help="leave out --engine kernel"))
     spec = with_type(open_object(file), names, prog_type)
@@ -84,6 +91,7 @@ def verify(
         target = linux_target(spec) if btf_file is None else target_with_types(linux_target(spec), btf_file)
     else:
         target = chosen_target(spec, engine, btf_file)
+    target = replace(target, privileged=not unprivileged)
     if kernels:
         return _for_kernels(
             spec, _chosen(spec, names), target, parse_versions(kernels), (target_file or btf_file) is not None, as_json

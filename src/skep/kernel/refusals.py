@@ -6,6 +6,7 @@ import errno
 from collections.abc import Mapping
 from typing import Final
 
+from skep.abi.capabilities import PERFMON_TYPES
 from skep.abi.features import FEATURES, PROG_TYPES, Feature, Version
 from skep.abi.map_facts import FACTS, MapFacts
 from skep.abi.names import name_of
@@ -22,20 +23,7 @@ _MEMCG: Final = FEATURES["memcg_accounting"].since
 _CAP_BPF: Final = FEATURES["cap_bpf"].since
 _MAX_BYTES: Final = 1 << 31
 
-#: Types that need CAP_PERFMON (is_perfmon_prog_type) and those that need CAP_NET_ADMIN (is_net_admin_prog_type).
-PERFMON_TYPES: Final = frozenset(
-    {
-        ProgType.KPROBE,
-        ProgType.TRACEPOINT,
-        ProgType.PERF_EVENT,
-        ProgType.RAW_TRACEPOINT,
-        ProgType.RAW_TRACEPOINT_WRITABLE,
-        ProgType.TRACING,
-        ProgType.LSM,
-        ProgType.STRUCT_OPS,
-        ProgType.EXT,
-    }
-)
+#: Types that need no CAP_NET_ADMIN (is_net_admin_prog_type).
 _NO_NET_ADMIN: Final = PERFMON_TYPES | {ProgType.SOCKET_FILTER, ProgType.SYSCALL, ProgType.SK_REUSEPORT}
 #: Programs that hang on a trampoline: some kernels and policies refuse just these.
 _TRAMPOLINES: Final = frozenset(

@@ -23,7 +23,9 @@ class Target:
         refused_helpers: helpers (by number) that mean nothing here -> the reason, for the user.
         map_types: map types that can be created here; None: all of the kernel's.
         byte_order: "little" or "big".
-        privileged: CAP_BPF and CAP_PERFMON: pointer leaks to maps are allowed, as for root in the kernel.
+        privileged: who loads has CAP_BPF and CAP_PERFMON, as root has. False: CAP_BPF alone (with CAP_NET_ADMIN for
+            networking): no address may leave the program, not even under speculation. Loading with no capability at
+            all, which most systems forbid (kernel.unprivileged_bpf_disabled), has more rules, which skep does not know.
     """
 
     name: str

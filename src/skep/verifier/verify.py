@@ -15,6 +15,7 @@ from skep.verifier.explain.rules import diagnose
 from skep.verifier.explore.entry import check_maps, check_program, entry_state, function_state
 from skep.verifier.explore.extension import as_extended
 from skep.verifier.explore.paths import Finding, Walk
+from skep.verifier.explore.speculation import capability_violation, mixed_tail_calls
 from skep.verifier.explore.stack_depth import stack_violation
 from skep.verifier.explore.steps import compile_steps
 from skep.verifier.flow import cfg, structure
@@ -119,7 +120,7 @@ def judge_rules(linked: LinkedProgram, options: Options | None = None) -> Verdic
     if linked.target.byte_order != "little":
         return _unsupported(linked, "big-endian programs")
     world = World(linked, chosen, cfg.build(linked.insns, names))
-    violation = check_program(world) or check_maps(world)
+    violation = capability_violation(world) or check_program(world) or check_maps(world)
     if violation is not None:
         return _negative(Finding(violation, ()), world, 0)
     with _collecting_seldom():
@@ -129,7 +130,7 @@ def judge_rules(linked: LinkedProgram, options: Options | None = None) -> Verdic
         chosen.listener.finished(walk.processed, walk.pruner.total, finding.violation.kernel if finding else "")
     if finding is not None:
         return _negative(finding, world, walk.processed)
-    violation = stack_violation(world)
+    violation = stack_violation(world) or mixed_tail_calls(world)
     if violation is not None:
         return _negative(Finding(violation, ()), world, walk.processed)
     starts = tuple(extent.start for extent in world.flow.subprograms)

@@ -25,11 +25,12 @@ class Mode(IntEnum):
 class Comparison:
     """One comparison: the maps between the names of both states, and what follows if it succeeds."""
 
-    __slots__ = ("cells", "ids", "mode", "numbers", "tokens", "uninit", "world")
+    __slots__ = ("cells", "ids", "mode", "numbers", "strict", "tokens", "uninit", "world")
 
     def __init__(self, mode: Mode, world: World) -> None:
         self.mode = mode
         self.world = world
+        self.strict = world.speculation is not None and world.speculation.strict
         self.ids: dict[int, int] = {}
         self.tokens: dict[int, tuple[Number, Number]] = {}
         self.numbers: list[tuple[Number, Number]] = []
@@ -57,10 +58,10 @@ class Comparison:
             or old.sections != new.sections
         ):
             return False
-        if len(old.irqs) != len(new.irqs):
+        if len(old.irqs) != len(new.irqs) or (old.speculative and not new.speculative):
             return False
-        if digest is None and self.mode is Mode.RELAXED:
-            digest = make_digest(old, live, cells)
+        if self.mode is Mode.RELAXED and (digest is None or self.strict):
+            digest = make_digest(old, live, cells, strict=self.strict)
         if digest is not None:
             for known, b in zip(digest, new.frames, strict=True):
                 if not self._digested_registers(known, b):
@@ -117,9 +118,9 @@ class Comparison:
 
     def _numbers(self, old: Number, new: Number) -> bool:
         mode = self.mode
-        if mode is Mode.RELAXED and not old.precise:
+        if mode is Mode.RELAXED and not old.precise and not self.strict:
             return True
-        if mode is Mode.EXACT:
+        if mode is Mode.EXACT or self.strict:
             if old.range != new.range:
                 return False
         elif not old.range.covers(new.range):

@@ -32,19 +32,29 @@ class FrameDigest:
     loose: tuple[tuple[int, Cell], ...]
 
 
-def make_digest(state: MachineState, live: tuple[int, ...], cells: tuple[int, ...]) -> tuple[FrameDigest, ...]:
-    """Write it down. ``live``, ``cells``: for each frame the registers and stack cells that matter."""
+def make_digest(
+    state: MachineState, live: tuple[int, ...], cells: tuple[int, ...], *, strict: bool = False
+) -> tuple[FrameDigest, ...]:
+    """Write it down.
+
+    Args:
+        live, cells: for each frame the registers and stack cells that matter.
+        strict: numbers are compared though nothing relied on them.
+    """
     return tuple(
-        [_frame(frame, mask, cell_mask) for frame, mask, cell_mask in zip(state.frames, live, cells, strict=True)]
+        [
+            _frame(frame, mask, cell_mask, strict)
+            for frame, mask, cell_mask in zip(state.frames, live, cells, strict=True)
+        ]
     )
 
 
-def _frame(frame: Frame, live: int, cells: int) -> FrameDigest:
+def _frame(frame: Frame, live: int, cells: int, strict_numbers: bool) -> FrameDigest:
     numbers: list[int] = []
     values: list[tuple[int, Value]] = []
     for index, value in enumerate(frame.regs[:10]):
         if value is not None and live >> index & 1:
-            if type(value) is Number and not value.precise:
+            if type(value) is Number and not value.precise and not strict_numbers:
                 numbers.append(index)
             else:
                 values.append((index, value))
@@ -55,7 +65,7 @@ def _frame(frame: Frame, live: int, cells: int) -> FrameDigest:
             if _is_loose(cell):
                 loose.append((index, cell))
             else:
-                strict.append((index, cell, _is_compared(cell.value)))
+                strict.append((index, cell, _is_compared(cell.value) or (strict_numbers and cell.value is not None)))
     return FrameDigest(frame, tuple(numbers), tuple(values), strict, tuple(loose))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from skep.model.programs import Region
 from skep.verifier.explore.loops import widen
 from skep.verifier.explore.prune import Checkpoint, Pruner, finish
+from skep.verifier.explore.speculation import is_stopped
 from skep.verifier.explore.steps import Steps
 from skep.verifier.flow.structure import StructureViolation
 from skep.verifier.prove import PROVERS
@@ -75,6 +76,7 @@ class Walk:
         quick, full, jumps = self.steps.quick, self.steps.full, self.steps.jumps
         points, visit = self.pruner.points, self.pruner.visit
         visited, limit = self.world.notes.visited, self.world.options.max_insns
+        speculation = self.world.speculation if state.speculative else None
         listener = self.world.options.listener
         observe = self.world.options.observe
         forks: list[Fork] = []
@@ -98,7 +100,12 @@ class Walk:
                         self.processed = processed
                         return Finding(seen, trace, state)
                     parent = seen if isinstance(seen, Checkpoint) else parent
-            visited[slot] = 1
+            if speculation is None:
+                visited[slot] = 1
+            elif slot in speculation.barriers:
+                self.processed = processed
+                finish(parent)
+                return None
             if listener is not None:
                 listener.step(slot, state)
             elif observe is not None:
@@ -111,6 +118,9 @@ class Walk:
             violation = self._prove(slot, state)
             if violation is not None:
                 self.processed = processed
+                if speculation is not None and is_stopped(speculation, slot, violation):
+                    finish(parent)
+                    return None
                 return Finding(violation, trace, state)
             if jumps[slot]:
                 self.jumps += 1
@@ -134,7 +144,7 @@ class Walk:
                 if len(pending) > MAX_PENDING:
                     self.processed = processed
                     return None
-            if next_slot < 0:
+            if next_slot < 0 or (speculation is not None and slot in speculation.stores):
                 self.processed = processed
                 finish(parent)
                 return None

@@ -15,7 +15,7 @@ from skep.verifier.requirements.derive import derive
 from skep.verifier.requirements.kinds import Requirement, Supported, Unreachable, ValidAccess
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.world import World
-from skep.verifier.transfer import alu, branch, calls, kfuncs, loops, memory
+from skep.verifier.transfer import alu, branch, calls, kfuncs, loops, memory, speculation
 from skep.verifier.transfer.branch import Branch, Fork
 
 Quick = Callable[[MachineState], bool]
@@ -81,6 +81,8 @@ def _functions(insn: Instruction, slot: int, world: World) -> tuple[Quick | None
     kind = insn.opcode & op.CLASS_MASK
     if kind in _ALU:
         fast, slow = alu.make(insn, slot, world)
+        if world.speculation is not None and insn.opcode & op.X and insn.opcode & op.CODE_MASK in (op.ADD, op.SUB):
+            return None, speculation.masked(insn, slot, world, slow)
         return fast, _onward(slow, slot + 1)
     if kind == op.LD and insn.opcode != op.LD_IMM64:
         return None, calls.legacy_load(insn, slot, world)

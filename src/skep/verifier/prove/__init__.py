@@ -7,10 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from skep.verifier.prove import access, arena, arguments, arithmetic, calls, exceptions, kfuncs, leaving
+from skep.verifier.prove import (
+    access,
+    arena,
+    arguments,
+    arithmetic,
+    calls,
+    exceptions,
+    kfuncs,
+    leaks,
+    leaving,
+    speculation,
+)
 from skep.verifier.requirements import arena as arenas
 from skep.verifier.requirements import kfuncs as requirements
-from skep.verifier.requirements import kinds
+from skep.verifier.requirements import kinds, unprivileged
 from skep.verifier.requirements.kinds import Requirement, Violation
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.world import World
@@ -40,6 +51,8 @@ PROVERS: dict[type[Requirement], Prover] = {
     requirements.Throws: exceptions.throws,
     requirements.KernelVariable: exceptions.kernel_variable,
     arenas.ValidCast: arena.valid_cast,
+    unprivileged.NoAddress: leaks.no_address,
+    unprivileged.MaskableArithmetic: speculation.maskable_arithmetic,
 }
 
 

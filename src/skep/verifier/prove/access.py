@@ -10,7 +10,7 @@ from skep.abi.limits import ARENA_PAGE
 from skep.abi.map_types import MapType
 from skep.abi.prog_types import ProgType
 from skep.model.maps import MapSpec
-from skep.verifier.prove import arena, fields, kptrs, objects, regions, stack
+from skep.verifier.prove import arena, fields, kptrs, leaks, objects, regions, stack
 from skep.verifier.requirements.kinds import (
     LegacyPacketLoad,
     Requirement,
@@ -77,7 +77,7 @@ def valid_access(need: ValidAccess, state: MachineState, world: World) -> Violat
         violation = _atomic(need, pointer)
         if violation is not None:
             return violation
-    violation = _BY_KIND[pointer.kind](need, pointer, state, world)
+    violation = leaks.stored(need, pointer, state, world) or _BY_KIND[pointer.kind](need, pointer, state, world)
     return _no_pointer_left(need) if violation is None and need.overwrites else violation
 
 

@@ -8,7 +8,19 @@ from dataclasses import replace
 from skep.abi.map_types import MapType
 from skep.abi.signatures import Arg, ArgKind, MemoryUse, Signature
 from skep.model.maps import MapSpec
-from skep.verifier.prove import access, dynptrs, fields, kptrs, later, locks, objects, regions, stack, stack_objects
+from skep.verifier.prove import (
+    access,
+    dynptrs,
+    fields,
+    kptrs,
+    later,
+    leaks,
+    locks,
+    objects,
+    regions,
+    stack,
+    stack_objects,
+)
 from skep.verifier.requirements.kinds import Requirement, Rule, Use, ValidAccess, ValidArgument, Violation
 from skep.verifier.state.dynptrs import Slice
 from skep.verifier.state.machine import MachineState
@@ -255,6 +267,7 @@ def _stack(
     fills: bool,
 ) -> Violation | None:
     violation = stack.in_bounds(need, value, reg, value.off, max(size, 1), writes=use is Use.WRITE)
+    violation = violation or leaks.unvaried(need, value, reg, world)
     if violation is not None:
         return violation
     frame = state.frames[value.frame]
@@ -263,6 +276,7 @@ def _stack(
     if not fills or low != high:  # or nobody knows which bytes are written
         return stack.initialised(need, frame, low, high + size, reg, world)
     violation = dynptrs.unwritten(need, frame, low, low + size, reg)
+    violation = violation or leaks.torn(need, frame, low, size, reg, world, whole=False)
     return violation or stack_objects.overwritable(need, state, frame, low, low + size, reg)
 
 

@@ -12,6 +12,7 @@ from skep.verifier.requirements.kinds import (
     ValidMove,
     Violation,
 )
+from skep.verifier.state.comparisons import is_known, pointers_decided, tells_reach
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.offsets import MAX_OFFSET, moved
 from skep.verifier.state.values import PACKET_KINDS, Kind, Number, Pointer
@@ -176,12 +177,29 @@ def valid_comparison(need: ValidComparison, state: MachineState, world: World) -
         return None
     dst = state.regs[need.dst]
     src = state.regs[need.src] if need.src is not None else None
-    for reg, value, other in ((need.src, src, dst), (need.dst, dst, src)):
-        if not isinstance(value, Pointer) or reg is None:
-            continue
-        both_packet = isinstance(other, Pointer) and {value.kind, other.kind} <= PACKET_KINDS
-        null_check = value.nullable and need.src is None and need.imm == 0
-        if not both_packet and not null_check:
-            said = f"R{reg} pointer comparison prohibited"
-            return Violation(Rule.POINTER_COMPARE, need, said, reg, {"pointer": value.name})
-    return None
+    both_packet = isinstance(src, Pointer) and isinstance(dst, Pointer) and {src.kind, dst.kind} <= PACKET_KINDS
+    if isinstance(src, Pointer) and need.src is not None and not both_packet:
+        return _compared(need, need.src, src)
+    if not isinstance(dst, Pointer):
+        return None
+    if both_packet:
+        assert isinstance(src, Pointer)
+        is_told = need.width == 64 and (
+            pointers_decided(dst, src, need.code) is not None or tells_reach(dst, src, need.code)
+        )
+        return None if is_told else _compared(need, need.dst, dst)
+    is_null_check = (
+        need.width == 64 and need.code in (op.JEQ, op.JNE) and (need.imm == 0 if src is None else _is_zero(src))
+    )
+    if is_null_check and (is_known(dst) or (dst.nullable and src is None)):
+        return None
+    return _compared(need, need.dst, dst)
+
+
+def _is_zero(value: Number | Pointer) -> bool:
+    return isinstance(value, Number) and value.value == 0
+
+
+def _compared(need: ValidComparison, reg: int, value: Pointer) -> Violation:
+    said = f"R{reg} pointer comparison prohibited"
+    return Violation(Rule.POINTER_COMPARE, need, said, reg, {"pointer": value.name})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from skep.abi.capabilities import needs_perfmon
 from skep.abi.helpers import HELPERS, may_call
 from skep.abi.map_facts import may_use
 from skep.abi.map_types import MapType
@@ -62,6 +63,9 @@ def helper_available(need: HelperAvailable, state: MachineState, world: World) -
     if objects.refused_helper(number, world):
         said = f"program of this type cannot use helper {row.name}#{number}"
         return Violation(Rule.HELPER_PROG_TYPE, need, said, None, values)
+    if not linked.target.privileged and needs_perfmon(number, linked.prog_type):
+        said = f"program of this type cannot use helper {row.name}#{number}"
+        return Violation(Rule.HELPER_CAPABILITY, need, said, None, values)
     if row.gpl_only and not linked.is_gpl_compatible:
         said = "cannot call GPL-restricted function from non-GPL compatible program"
         return Violation(Rule.HELPER_GPL, need, said, None, values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from skep.verifier.prove import stack_objects
+from skep.verifier.prove import leaks, stack_objects
 from skep.verifier.requirements.kinds import Requirement, Rule, Use, ValidAccess, Violation
 from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.offsets import MAX_OFFSET
@@ -30,9 +30,9 @@ def valid_access(need: ValidAccess, pointer: Pointer, state: MachineState, world
         if violation is not None:
             return violation
     if writes:
-        violation = stack_objects.overwritable(
-            need, state, frame, off + pointer.low, off + (pointer.var.smax if pointer.var else 0) + size, reg
-        )
+        low, high = off + pointer.low, off + (pointer.var.smax if pointer.var else 0)
+        violation = leaks.torn(need, frame, low, size, reg, world, whole=True) if low == high else None
+        violation = violation or stack_objects.overwritable(need, state, frame, low, high + size, reg)
         if violation is not None:
             return violation
     if need.value is not None and pointer.var is None:
@@ -89,19 +89,21 @@ def _readable(need: ValidAccess, pointer: Pointer, frame: Frame, off: int, world
     index, _ = divmod(-off - 1, 8)
     cell = frame.cell(index)
     if cell is None:
-        return initialised(need, frame, off, off + need.size, need.reg, world)
+        return initialised(need, frame, off, off + need.size, need.reg, world, alone=True)
     if cell.value is not None and cell.types[0] == SPILL and isinstance(cell.value, Pointer):
         if need.size != 8:
             values: dict[str, object] = {"offset": off, "size": need.size}
             return Violation(Rule.STACK_SPILL_SIZE, need, "invalid size of register fill", need.reg, values)
-        return None
+        return leaks.fetched(need, frame, off, need.reg, world) if need.use is Use.ATOMIC else None
     violation = stack_objects.unreadable(need, frame, off, off + need.size, need.reg)
-    return violation or initialised(need, frame, off, off + need.size, need.reg, world)
+    return violation or initialised(need, frame, off, off + need.size, need.reg, world, alone=True)
 
 
-def initialised(need: Requirement, frame: Frame, low: int, high: int, reg: int, world: World) -> Violation | None:
-    """Bytes low..high were written, as plain bytes. A privileged program may read what was not written
-    (kernel: check_stack_range_initialized, allow_uninit_stack).
+def initialised(
+    need: Requirement, frame: Frame, low: int, high: int, reg: int, world: World, *, alone: bool = False
+) -> Violation | None:
+    """Bytes low..high were written, as plain bytes. A privileged program may read what was not written, and pointers
+    (kernel: check_stack_range_initialized, allow_uninit_stack). ``alone``: it is one load (check_stack_read_fixed_off).
     """
     violation = stack_objects.unreadable(need, frame, low, high, reg, f"R{reg} ")
     if violation is not None or world.linked.target.privileged:
@@ -109,8 +111,8 @@ def initialised(need: Requirement, frame: Frame, low: int, high: int, reg: int, 
     for off in range(low, high):
         index, rest = divmod(-off - 1, 8)
         cell = frame.cell(index)
-        if cell is None or cell.types[7 - rest] == INVALID:
-            said = f"invalid read from stack R{reg} off {low}+{off - low} size {high - low}"
+        if cell is None or cell.types[7 - rest] == INVALID or leaks.spilled_pointer(frame, off) is not None:
+            said = f"invalid read from stack {'' if alone else f'R{reg} '}off {low}+{off - low} size {high - low}"
             return Violation(Rule.STACK_UNINITIALISED, need, said, reg, {"offset": off, "size": high - low})
     return None
 

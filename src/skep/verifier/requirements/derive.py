@@ -31,6 +31,7 @@ from skep.verifier.requirements.kinds import (
     ValidMapValue,
     ValidMove,
 )
+from skep.verifier.requirements.unprivileged import MaskableArithmetic, NoAddress
 
 Requirements = tuple[Requirement, ...]
 
@@ -61,8 +62,13 @@ def _alu(insn: Instruction, slot: int, linked: LinkedProgram) -> Requirements:
         return (Initialised(insn.dst), ValidMove(insn.dst, "negated" if code == op.NEG else "swapped"))
     if by_register:
         math = ValidArithmetic(code, insn.dst, insn.src, 0, width)
-        return (Initialised(insn.src), Initialised(insn.dst), math)
-    return (Initialised(insn.dst), ValidArithmetic(code, insn.dst, None, insn.imm, width))
+        return (Initialised(insn.src), Initialised(insn.dst), math, *_masked(math, slot, linked))
+    math = ValidArithmetic(code, insn.dst, None, insn.imm, width)
+    return (Initialised(insn.dst), math, *_masked(math, slot, linked))
+
+
+def _masked(math: ValidArithmetic, slot: int, linked: LinkedProgram) -> Requirements:
+    return () if linked.target.privileged or math.code not in (op.ADD, op.SUB) else (MaskableArithmetic(math, slot),)
 
 
 def _load(insn: Instruction, slot: int, linked: LinkedProgram) -> Requirements:
@@ -79,12 +85,12 @@ def _store(insn: Instruction, slot: int, linked: LinkedProgram) -> Requirements:
 def _store_register(insn: Instruction, slot: int, linked: LinkedProgram) -> Requirements:
     size = op.SIZE_BYTES[insn.opcode & op.SIZE_MASK]
     if insn.opcode & op.MODE_MASK == op.ATOMIC:
-        return _atomic(insn, size)
+        return _atomic(insn, size, linked)
     needs = (Initialised(insn.src), Initialised(insn.dst))
     return (*needs, ValidAccess(insn.dst, insn.off, size, Use.WRITE, value=insn.src))
 
 
-def _atomic(insn: Instruction, size: int) -> Requirements:
+def _atomic(insn: Instruction, size: int, linked: LinkedProgram) -> Requirements:
     if insn.imm == op.LOAD_ACQUIRE:
         return (Initialised(insn.src), ValidAccess(insn.src, insn.off, size, Use.ATOMIC_LOAD))
     needs: Requirements = (Initialised(insn.src), Initialised(insn.dst))
@@ -92,6 +98,9 @@ def _atomic(insn: Instruction, size: int) -> Requirements:
         return (*needs, ValidAccess(insn.dst, insn.off, size, Use.ATOMIC_STORE, value=insn.src))
     if insn.imm == op.CMPXCHG:
         needs = (*needs, Initialised(0))
+    if not linked.target.privileged:
+        compared = (NoAddress(0, "mem"),) if insn.imm == op.CMPXCHG else ()
+        needs = (*needs, *compared, NoAddress(insn.src, "mem"))
     fetched = (0 if insn.imm == op.CMPXCHG else insn.src) if insn.imm & op.FETCH else None
     overwrites = fetched == insn.dst
     return (*needs, ValidAccess(insn.dst, insn.off, size, Use.ATOMIC, operation=insn.imm, overwrites=overwrites))

@@ -50,6 +50,8 @@ class Rule(StrEnum):
     POINTER_COMPARE = "pointer_compare"  # reg, pointer: comparison that leaks or means nothing
     ARENA_CAST = "arena_cast"  # reason: addr_space_cast where there is no arena
     POINTER_LEAK = "pointer_leak"  # reg, pointer, where (unprivileged)
+    SPECULATIVE_BOUNDS = "speculative_bounds"  # reg, pointer, offset, size: moved out of its memory (unprivileged)
+    SPECULATIVE_MATH = "speculative_math"  # reg, pointer, reason: moved as no mask can follow (unprivileged)
     # Memory
     NOT_A_POINTER = "not_a_pointer"  # reg, pointer: access through a scalar, or a pointer kind that has no memory
     POINTER_ENDED = "pointer_ended"  # as NOT_A_POINTER, where the path shows a call that ended it
@@ -61,6 +63,9 @@ class Rule(StrEnum):
     STACK_UNBOUNDED = "stack_unbounded"  # reg, use: variable offset without limits
     STACK_UNINITIALISED = "stack_uninitialised"  # reg, offset, size
     STACK_SPILL_SIZE = "stack_spill_size"  # reg, size: a pointer spilled or filled in parts
+    POINTER_TORN = (
+        "pointer_torn"  # reg, pointer, offset, size: a part of a spilled pointer is overwritten (unprivileged)
+    )
     STACK_OBJECT = "stack_object"  # reg, offset, size, object: an iterator, dynptr or saved flags read as plain bytes
     # Dynptrs
     DYNPTR_PLACE = "dynptr_place"  # reg, pointer, offset, reason: no dynptr can be made there
@@ -125,6 +130,7 @@ class Rule(StrEnum):
     HELPER_PROG_TYPE = "helper_prog_type"  # helper, prog_type
     HELPER_REFUSED = "helper_refused"  # helper, reason, engine
     HELPER_GPL = "helper_gpl"  # helper
+    HELPER_CAPABILITY = "helper_capability"  # helper (unprivileged)
     HELPER_SLEEPS = "helper_sleeps"  # helper
     HELPER_MAP = "helper_map"  # helper, map, map_type
     ARGUMENT_KIND = "argument_kind"  # reg, helper, expected, pointer
@@ -160,6 +166,7 @@ class Rule(StrEnum):
     MIXED_POINTERS = "mixed_pointers"  # one instruction, different kinds of memory on different paths
     LEGACY_LOAD = "legacy_load"  # reason
     EXTENSION = "extension"  # function, reason: it cannot replace the function
+    PROGRAM_CAPABILITY = "program_capability"  # prog_type (unprivileged)
     PROGRAM = "program"  # reason: the program as a whole cannot be loaded
     # Older kernels (since/): what, since
     NEWER_INSTRUCTION = "newer_instruction"  # instruction

@@ -92,9 +92,10 @@ class MachineState:
         irqs: saved interrupt flags that must be restored, the last one first: (id, slot that saved them).
         locks: locks that are held, the last taken last.
         async_depth: callbacks that run later (of timers and work) which set one another up to this one.
+        speculative: only a CPU that runs ahead comes here, and takes everything back.
     """
 
-    __slots__ = ("async_depth", "frames", "irqs", "locks", "may_goto_depth", "refs", "regs", "sections")
+    __slots__ = ("async_depth", "frames", "irqs", "locks", "may_goto_depth", "refs", "regs", "sections", "speculative")
 
     def __init__(self, frames: list[Frame], refs: tuple[tuple[int, int], ...] = ()) -> None:
         self.frames = frames
@@ -105,6 +106,7 @@ class MachineState:
         self.irqs: tuple[tuple[int, int], ...] = ()
         self.locks: tuple[Lock, ...] = ()
         self.async_depth = 0
+        self.speculative = False
 
     def copy(self) -> MachineState:
         """A copy that shares values: list copies only."""
@@ -114,6 +116,7 @@ class MachineState:
         twin.irqs = self.irqs
         twin.locks = self.locks
         twin.async_depth = self.async_depth
+        twin.speculative = self.speculative
         return twin
 
     @property

@@ -22,6 +22,7 @@ from skep.verifier.state.fields import NO_FIELDS, Record, map_record, object_rec
 from skep.verifier.state.functions import Parameter, parameters
 from skep.verifier.state.kfuncs import KfuncProto, kfunc_proto
 from skep.verifier.state.objects import Found, Object, Trust, walk
+from skep.verifier.state.speculation import Speculation
 from skep.verifier.state.typed_context import TypedContext, typed_context
 from skep.verifier.state.values import Kind, Pointer
 
@@ -138,6 +139,7 @@ class World:
         typed: the same for program types whose context BTF describes; a text: why there is none.
         prototypes: of the functions with BTF, by first slot.
         notes: facts found so far.
+        speculation: what must hold for what a CPU runs ahead; None: the program may know addresses anyway.
     """
 
     __slots__ = (
@@ -163,6 +165,7 @@ class World:
         "options",
         "prototypes",
         "signatures",
+        "speculation",
         "tail_calls",
         "typed",
     )
@@ -179,6 +182,7 @@ class World:
         self.functions: dict[int, Subprogram] = {sub.start: sub for sub in linked.subprograms}
         self.arenas: tuple[MapSpec, ...] = _arenas(linked)  # those that the code names
         self.notes = Notebook(len(self.insns))
+        self.speculation = None if linked.target.privileged else Speculation()
         self.tail_calls: set[int] = set()  # first slots of functions that make tail calls
         self.callbacks: set[int] = set()  # first slots of functions that helpers and kernel functions call
         self.async_callbacks: set[int] = set()  # first slots of callbacks of timers and work

@@ -8,19 +8,16 @@ from skep.isa import opcodes as op
 from skep.isa.instruction import Instruction
 from skep.verifier.domains import alu, branch
 from skep.verifier.domains.scalar import Scalar
+from skep.verifier.state.comparisons import END_FIRST, PACKET_FIRST, are_packet_and_end, is_known, pointers_decided
 from skep.verifier.state.fields import LATER, LOCKS
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.offsets import MAX_PACKET_OFFSET
+from skep.verifier.state.speculation import mispredicted
 from skep.verifier.state.values import AT_END, BEYOND_END, Kind, Number, Pointer, Value, constant
 from skep.verifier.state.world import World
 
 Fork = tuple[int, MachineState]
 Branch = Callable[[MachineState, list[Fork]], int]
-
-# Kinds that are never NULL, so that a comparison with 0 has one outcome (kernel: reg_not_null).
-_NOT_NULL = frozenset(
-    {Kind.SOCK, Kind.TCP_SOCK, Kind.SOCK_COMMON, Kind.MAP_VALUE, Kind.MAP_KEY, Kind.MEMORY, Kind.RECORD, Kind.MAP}
-)
 
 
 def make(insn: Instruction, slot: int, world: World) -> Branch:
@@ -32,6 +29,13 @@ def make(insn: Instruction, slot: int, world: World) -> Branch:
     target, after = slot + 1 + insn.off, slot + 1
     refine = branch.refine
     imm = Scalar.constant(insn.imm)
+    compared = (dst, src if by_register else None)
+    looks_ahead = world.speculation is not None
+
+    def decided(state: MachineState, forks: list[Fork], to: int) -> int:
+        if looks_ahead:
+            forks.append((after if to == target else target, mispredicted(state, *compared)))
+        return to
 
     def full(state: MachineState, forks: list[Fork]) -> int:
         regs = state.regs
@@ -44,7 +48,7 @@ def make(insn: Instruction, slot: int, world: World) -> Branch:
                 a.rely()
                 if type(b) is Number:
                     b.rely()
-                return after if taken is None else target
+                return decided(state, forks, after if taken is None else target)
             other = state.copy()
             forks.append((target, other))
             number = b if type(b) is Number else None
@@ -58,20 +62,19 @@ def make(insn: Instruction, slot: int, world: World) -> Branch:
             if width == 64 and _is_zero(b, by_register, insn.imm) and code in (op.JEQ, op.JNE):
                 if a.nullable and not by_register:
                     return _null_check(state, forks, a, (target, after), world, equal=code == op.JEQ)
-                if not a.nullable and (a.kind in _NOT_NULL or _is_trusted(a)):
+                if is_known(a):
                     if isinstance(b, Number):
                         b.rely()
-                    return after if code == op.JEQ else target
+                    return decided(state, forks, after if code == op.JEQ else target)
             if isinstance(b, Pointer) and width == 64:
+                known = pointers_decided(a, b, code)
+                if known is not None:
+                    return decided(state, forks, target if known else after)
                 return _two_pointers(state, forks, (insn.dst, insn.src), code, (target, after), world)
         forks.append((target, state.copy()))
         return after
 
     return full
-
-
-def _is_trusted(a: Pointer) -> bool:
-    return a.object is not None and (bool(a.ref) or a.object.trusted)
 
 
 def _is_zero(b: Value | None, by_register: bool, imm: int) -> bool:
@@ -171,23 +174,6 @@ def set_non_null(state: MachineState, pointer: Pointer, world: World) -> None:
     state.map_values(change)
 
 
-# For a comparison of packet pointer a with packet end b: the side that knows a <= b or a < b.
-# code -> (side that learns: True for taken, whether the end itself is excluded: a < b)
-_PACKET_FIRST: dict[int, tuple[bool, bool]] = {
-    op.JGT: (False, False),  # !(a > b): a <= b
-    op.JLT: (True, True),
-    op.JGE: (False, True),  # !(a >= b): a < b
-    op.JLE: (True, False),
-}
-# The same with the operands exchanged: end code packet.
-_END_FIRST: dict[int, tuple[bool, bool]] = {
-    op.JGT: (True, True),  # b > a
-    op.JLT: (False, False),  # !(b < a): a <= b
-    op.JGE: (True, False),
-    op.JLE: (False, True),  # !(b <= a): a < b
-}
-
-
 def _two_pointers(
     state: MachineState, forks: list[Fork], regs: tuple[int, int], code: int, places: tuple[int, int], world: World
 ) -> int:
@@ -195,15 +181,12 @@ def _two_pointers(
     a, b = state.regs[regs[0]], state.regs[regs[1]]
     assert isinstance(a, Pointer)
     assert isinstance(b, Pointer)
-    taken = _decided(a, b, code)
-    if taken is not None:
-        return target if taken else after
     other = state.copy()
     forks.append((target, other))
-    if _are_packet_and_end(a, b):
-        row, reg = _PACKET_FIRST.get(code), regs[0]
-    elif _are_packet_and_end(b, a):
-        row, reg = _END_FIRST.get(code), regs[1]
+    if are_packet_and_end(a, b):
+        row, reg = PACKET_FIRST.get(code), regs[0]
+    elif are_packet_and_end(b, a):
+        row, reg = END_FIRST.get(code), regs[1]
     else:
         if code in (op.JEQ, op.JNE) and a.nullable != b.nullable and Kind.BTF not in (a.kind, b.kind):
             set_non_null(other if code == op.JEQ else state, a if a.nullable else b, world)
@@ -218,33 +201,6 @@ def _two_pointers(
             beyond = pointer.moved(pointer.off, pointer.var, pointer.id, end)
             (state if on_taken else other).regs[reg] = beyond
     return after
-
-
-# code -> with the packet pointer first: the outcome, if it lies beyond the end; if it lies at the end or beyond.
-_BEYOND: dict[int, tuple[bool, bool | None]] = {
-    op.JGT: (True, None),
-    op.JLE: (False, None),
-    op.JGE: (True, True),
-    op.JLT: (False, False),
-}
-_FLIPPED = {op.JGT: op.JLT, op.JLT: op.JGT, op.JGE: op.JLE, op.JLE: op.JGE}
-
-
-def _decided(a: Pointer, b: Pointer, code: int) -> bool | None:
-    """Whether the jump is taken, where an earlier comparison tells (kernel: is_pkt_ptr_branch_taken)."""
-    if a.kind is Kind.PACKET_END:
-        a, b, code = b, a, _FLIPPED.get(code, code)
-    if b.kind is not Kind.PACKET_END or a.range >= 0 or code not in _BEYOND:
-        return None
-    return _BEYOND[code][0 if a.range == BEYOND_END else 1]
-
-
-def _are_packet_and_end(a: Pointer, b: Pointer) -> bool:
-    """A packet pointer with data_end, or a metadata pointer with the packet's very first byte."""
-    if a.kind is Kind.PACKET:
-        return b.kind is Kind.PACKET_END
-    starts = b.kind is Kind.PACKET and b.id == 0 and b.off == 0 and b.var is None
-    return a.kind is Kind.PACKET_META and starts
 
 
 def _extend(state: MachineState, pointer: Pointer, *, open_end: bool) -> None:

@@ -65,6 +65,8 @@ def helper(insn: Instruction, slot: int, world: World) -> Branch:
             _release(state, regs[signature.releases])
         if number == _TAIL_CALL:
             world.tail_calls.add(state.frame.start)
+            if world.speculation is not None:
+                world.speculation.tail_call(slot, state.regs[2])
             if len(state.frames) > 1:
                 forks.append(_returned(state))
         regs[1:6] = [None] * 5

@@ -180,7 +180,7 @@ def store(insn: Instruction, slot: int, world: World) -> Full:
         if pointer.kind is Kind.STACK:
             value = state.regs[src] if src is not None else Number(known)
             assert value is not None
-            stack.write(state, pointer, offset, size, value, world)
+            stack.write(state, pointer, offset, size, value, world, slot)
         elif pointer.kind in (Kind.PACKET, Kind.PACKET_META):
             notes.writes_packet = True
         elif pointer.dynptr is not None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from skep.verifier.domains import alu
 from skep.verifier.domains.scalar import Scalar
 from skep.verifier.state.machine import Frame, MachineState
+from skep.verifier.state.speculation import needs_barrier
 from skep.verifier.state.stack import INVALID, MISC, SPILL, ZERO, Cell, overwritten, spilled
 from skep.verifier.state.values import Kind, Number, Pointer, Value, unknown
 from skep.verifier.state.world import World
@@ -76,8 +77,8 @@ def _read_bytes(frame: Frame, low: int, high: int, world: World, *, spill: bool 
     return unknown()
 
 
-def write(state: MachineState, pointer: Pointer, offset: int, size: int, value: Value, world: World) -> None:
-    """A store of ``value``."""
+def write(state: MachineState, pointer: Pointer, offset: int, size: int, value: Value, world: World, slot: int) -> None:
+    """A store of ``value`` by the instruction at ``slot``."""
     frame = state.frames[pointer.frame]
     low, high = _span(pointer, offset)
     world.notes.stack(frame.start, -low)
@@ -87,6 +88,8 @@ def write(state: MachineState, pointer: Pointer, offset: int, size: int, value: 
     if low != high:
         _write_somewhere(frame, low, high + size, value, world)
         return
+    if world.speculation is not None and needs_barrier(frame, low, size, value):
+        world.speculation.stores.add(slot)
     index, rest = divmod(-low - 1, 8)
     first = 7 - rest
     old = frame.cell(index)

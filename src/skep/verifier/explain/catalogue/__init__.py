@@ -1,6 +1,6 @@
 """All messages of the verifier, one module per theme; numbers go by theme as well: V01 text, V02 registers, V03 memory,
 V04 calls, V05 leaving, V06 effort, V08 kernel objects and functions, V09 what skep does not do yet, V10 arenas,
-V19 what older kernels do not have."""
+V11 what needs CAP_PERFMON, V19 what older kernels do not have."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from skep.verifier.explain.catalogue import (
     registers,
     stack_objects,
     structure,
+    unprivileged,
 )
 from skep.verifier.explain.entry import Entry
 
 _MODULES = (
     *(structure, registers, memory, calls, leaving, objects, allocated, stack_objects, arena, dynptrs, locks),
+    unprivileged,
     kernels,
 )
 
