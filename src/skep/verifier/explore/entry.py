@@ -28,7 +28,13 @@ def entry_state(world: World) -> MachineState:
         frame.regs[2] = constant(entry.size)
     else:
         frame.regs[1] = Pointer(Kind.CTX)
-    return MachineState([frame])
+    return _begin(frame, world)
+
+
+def _begin(frame: Frame, world: World) -> MachineState:
+    state = MachineState([frame])
+    state.secret = not world.linked.target.privileged
+    return state
 
 
 def function_state(world: World, start: int) -> MachineState | Violation:
@@ -58,7 +64,7 @@ def function_state(world: World, start: int) -> MachineState | Violation:
             nullable = parameter.nullable
             id = world.next_id() if nullable else 0
             frame.regs[reg] = Pointer(Kind.MEMORY, size=parameter.size, nullable=nullable, id=id)
-    return MachineState([frame])
+    return _begin(frame, world)
 
 
 _MAY_SLEEP = frozenset({ProgType.TRACING, ProgType.LSM, ProgType.KPROBE, ProgType.STRUCT_OPS, ProgType.SYSCALL})

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from skep.verifier.state.locks import Lock
-from skep.verifier.state.stack import Cell
+from skep.verifier.state.stack import ALL_INVALID, Cell
 from skep.verifier.state.values import Kind, Pointer, Value, unknown
 
 
@@ -92,10 +92,22 @@ class MachineState:
         irqs: saved interrupt flags that must be restored, the last one first: (id, slot that saved them).
         locks: locks that are held, the last taken last.
         async_depth: callbacks that run later (of timers and work) which set one another up to this one.
+        secret: addresses must not be known: what was a pointer cannot be read as a number.
         speculative: only a CPU that runs ahead comes here, and takes everything back.
     """
 
-    __slots__ = ("async_depth", "frames", "irqs", "locks", "may_goto_depth", "refs", "regs", "sections", "speculative")
+    __slots__ = (
+        "async_depth",
+        "frames",
+        "irqs",
+        "locks",
+        "may_goto_depth",
+        "refs",
+        "regs",
+        "secret",
+        "sections",
+        "speculative",
+    )
 
     def __init__(self, frames: list[Frame], refs: tuple[tuple[int, int], ...] = ()) -> None:
         self.frames = frames
@@ -106,6 +118,7 @@ class MachineState:
         self.irqs: tuple[tuple[int, int], ...] = ()
         self.locks: tuple[Lock, ...] = ()
         self.async_depth = 0
+        self.secret = False
         self.speculative = False
 
     def copy(self) -> MachineState:
@@ -116,6 +129,7 @@ class MachineState:
         twin.irqs = self.irqs
         twin.locks = self.locks
         twin.async_depth = self.async_depth
+        twin.secret = self.secret
         twin.speculative = self.speculative
         return twin
 
@@ -138,7 +152,21 @@ class MachineState:
     def forget(self, ref: int) -> None:
         """A reference is given back: what belongs to it is no pointer any more (kernel: release_reference)."""
         self.refs = tuple(item for item in self.refs if item[0] != ref)
-        self.map_values(lambda held: unknown() if isinstance(held, Pointer) and held.ref == ref else held)
+        self.invalidate(lambda held: held.ref == ref)
+
+    def invalidate(self, dies: Callable[[Pointer], bool]) -> None:
+        """Some pointers are none any more, but a number that nobody knows; or nothing (kernel: mark_reg_invalid)."""
+        if not self.secret:
+            self.map_values(lambda held: unknown() if isinstance(held, Pointer) and dies(held) else held)
+            return
+        for frame in self.frames:
+            for index, value in enumerate(frame.regs[:10]):
+                if isinstance(value, Pointer) and dies(value):
+                    frame.regs[index] = None
+            for index, cell in enumerate(frame.stack):
+                if cell is not None and isinstance(cell.value, Pointer) and dies(cell.value):
+                    frame.stack[index] = made = Cell(ALL_INVALID)
+                    made.links = (cell,)
 
     def map_values(self, change: Callable[[Value], Value]) -> None:
         """Replace values in all registers and spills: ``change(value)`` gives the new value, or the same object."""

@@ -11,7 +11,7 @@ from skep.verifier.state.kfuncs import Wants
 from skep.verifier.state.machine import Frame, MachineState
 from skep.verifier.state.stack import DYNPTR, Cell, part_of
 from skep.verifier.state.stack_objects import StackObject
-from skep.verifier.state.values import PACKET_KINDS, Kind, Number, Pointer, Value, unknown
+from skep.verifier.state.values import PACKET_KINDS, Kind, Number, Pointer, Value
 from skep.verifier.state.world import World
 from skep.verifier.transfer import stack, stack_objects
 from skep.verifier.transfer.kfunc_calls import ArgumentEffect, Call, Effect, Result
@@ -104,7 +104,7 @@ def in_packet(held: Pointer) -> bool:
 
 
 def _forget(state: MachineState, dies: Callable[[Pointer], bool]) -> None:
-    state.map_values(lambda held: unknown() if isinstance(held, Pointer) and dies(held) else held)
+    state.invalidate(dies)
 
 
 def written(state: MachineState, pointer: Pointer, world: World) -> None:

@@ -6,7 +6,7 @@ from skep.verifier.state import kptrs
 from skep.verifier.state.fields import KPTRS
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.objects import Object, Trust
-from skep.verifier.state.values import Kind, Pointer, Value, unknown
+from skep.verifier.state.values import Kind, Pointer, Value
 from skep.verifier.state.world import World
 
 _ALLOCATED_PERCPU = Trust.ALLOC | Trust.PERCPU
@@ -36,12 +36,15 @@ def give_away(state: MachineState, value: Value | None, world: World) -> None:
     ref, stays = value.ref, kptrs.in_rcu(state, world)
     state.refs = tuple(item for item in state.refs if item[0] != ref)
 
+    def is_kept(held: Pointer) -> bool:
+        found = held.object
+        return stays and found is not None and found.trust & _ALLOCATED_PERCPU == _ALLOCATED_PERCPU
+
     def change(held: Value) -> Value:
-        if not isinstance(held, Pointer) or held.ref != ref:
+        if not isinstance(held, Pointer) or held.ref != ref or held.object is None:
             return held
         found = held.object
-        if not stays or found is None or found.trust & _ALLOCATED_PERCPU != _ALLOCATED_PERCPU:
-            return unknown()
         return held.seen_as(Object(found.btf, found.type, (found.trust & ~Trust.ALLOC) | Trust.RCU), ref=0)
 
+    state.invalidate(lambda held: held.ref == ref and not is_kept(held))
     state.map_values(change)

@@ -38,6 +38,7 @@ def entered(
     for reg, kind in enumerate((Kind.MAP, Kind.MAP_KEY, Kind.MAP_VALUE), start=1):
         frame.regs[reg] = Pointer(kind, map=field.map)
     later = MachineState([frame])
+    later.secret = state.secret
     later.async_depth = state.async_depth + 1
     later.sections = replace(NO_SECTIONS, sleepable=sleepable)
     world.callbacks.add(callback.slot)

@@ -18,7 +18,7 @@ from skep.verifier.state.locks import (
 )
 from skep.verifier.state.machine import MachineState
 from skep.verifier.state.objects import Trust
-from skep.verifier.state.values import Number, Pointer, Value, constant, unknown
+from skep.verifier.state.values import Number, Pointer, constant
 from skep.verifier.transfer.kfunc_calls import ArgumentEffect, Call, Effect, Result
 
 _MAX_ERRNO = 4095
@@ -46,13 +46,12 @@ def _release(state: MachineState, kind: Special, value: Pointer, *, saved: bool)
     held = find_lock(state.locks, kind, value, saved)
     assert held is not None
     state.locks = tuple(lock for lock in state.locks if lock is not held)
-    state.map_values(_no_longer_borrowed)
+    state.invalidate(_is_borrowed)
 
 
-def _no_longer_borrowed(value: Value) -> Value:
+def _is_borrowed(value: Pointer) -> bool:
     """Nodes that a list or tree owns may go away once nobody holds its lock (kernel: invalidate_non_owning_refs)."""
-    found = value.object if isinstance(value, Pointer) else None
-    return unknown() if found is not None and found.trust & Trust.BORROWED else value
+    return value.object is not None and bool(value.object.trust & Trust.BORROWED)
 
 
 def _res_spin_lock(call: Call, index: int) -> None:
