@@ -87,5 +87,5 @@ def unvaried(need: Requirement, pointer: Pointer, reg: int, world: World) -> Vio
         return None
     bits = f"({pointer.var.value:#x}; {pointer.var.mask:#x})"
     said = f"R{reg} variable offset stack access prohibited for !root, var_off={bits}"
-    values: dict[str, object] = {"pointer": pointer.name, "offset": pointer.off}
+    values = {"pointer": pointer.name, "reason": "it is not known to which byte of the stack"}
     return Violation(Rule.SPECULATIVE_BOUNDS, need, said, reg, values)

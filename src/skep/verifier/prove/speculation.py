@@ -66,7 +66,7 @@ def _stays_inside(need: MaskableArithmetic, after: Pointer, world: World) -> Vio
     if violation is None:
         return None
     said = f"R{reg} pointer arithmetic of map value goes out of range, prohibited for !root"
-    values: dict[str, object] = {"pointer": after.name, "offset": after.off, "size": after.map.value_size}
+    values = {"pointer": after.name, "reason": f"it may leave the map's value, which has {after.map.value_size} bytes"}
     return Violation(Rule.SPECULATIVE_BOUNDS, need, said, reg, values)
 
 
@@ -78,7 +78,8 @@ def _signed(value: int) -> int:
 def _inside_stack(need: MaskableArithmetic, after: Pointer, reg: int) -> Violation | None:
     """(kernel: check_stack_access_for_ptr_arithmetic)"""
     var = after.var
-    values: dict[str, object] = {"pointer": after.name, "offset": after.off, "size": _MAX_STACK}
+    where = "it is not known to which byte of the stack" if var is not None and var.mask else "it leaves the stack"
+    values = {"pointer": after.name, "reason": where}
     if var is not None and var.mask:
         bits = f"({var.value:#x}; {var.mask:#x})"
         said = f"R{reg} variable stack access prohibited for !root, var_off={bits} off={_signed(after.off + var.value)}"

@@ -50,7 +50,7 @@ class Rule(StrEnum):
     POINTER_COMPARE = "pointer_compare"  # reg, pointer: comparison that leaks or means nothing
     ARENA_CAST = "arena_cast"  # reason: addr_space_cast where there is no arena
     POINTER_LEAK = "pointer_leak"  # reg, pointer, where (unprivileged)
-    SPECULATIVE_BOUNDS = "speculative_bounds"  # reg, pointer, offset, size: moved out of its memory (unprivileged)
+    SPECULATIVE_BOUNDS = "speculative_bounds"  # reg, pointer, reason: moved out of its memory (unprivileged)
     SPECULATIVE_MATH = "speculative_math"  # reg, pointer, reason: moved as no mask can follow (unprivileged)
     # Memory
     NOT_A_POINTER = "not_a_pointer"  # reg, pointer: access through a scalar, or a pointer kind that has no memory

@@ -11,12 +11,12 @@ ENTRIES = (
     Entry(
         "V1101",
         Rule.SPECULATIVE_BOUNDS,
-        "a pointer leaves its memory, if only under speculation",
-        ("{reg} is {pointer_phrase}: it may be moved out of its memory here",),
+        "a pointer is moved where a CPU that runs ahead must not look",
+        ("{reg} ({pointer_phrase}) is moved where a CPU that runs ahead must not look: {reason}",),
         why=(
-            "a CPU that runs ahead of a check could read there: without CAP_PERFMON pointers must stay inside, always",
+            "a CPU runs ahead of checks: without CAP_PERFMON a pointer must stay in its memory as soon as it is moved",
         ),
-        help=f"move the pointer only after the index is limited, and by no more than its memory has; {_LOADER}",
+        help=f"limit the index before, to what the memory has; keep arrays with a variable index in maps; {_LOADER}",
     ),
     Entry(
         "V1102",
