@@ -14,7 +14,9 @@ from tests.differential.verifier import unprivileged
 pytestmark = pytest.mark.kernel
 
 
-@pytest.mark.parametrize("words", [("--every", "12"), ("--mutants", "60", "--seed", "7")], ids=["rows", "mutants"])
+@pytest.mark.parametrize(
+    "words", [("--every", "16", "--seconds", "2"), ("--mutants", "60", "--seed", "7")], ids=["rows", "mutants"]
+)
 def test_agrees(words: tuple[str, ...], corpus: Path) -> None:
     reason = unprivileged.why_not()
     if reason:

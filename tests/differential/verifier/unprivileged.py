@@ -28,11 +28,11 @@ from skep.testing.kernel_judge import KernelJudge, Verdict
 from skep.verifier import judge
 from tests.differential.verifier.row_mutants import ask_here, endangers_the_kernel, mutant
 from tests.differential.verifier.rows import in_scope, rows
+from tests.differential.verifier.test_verdicts import SHARPER
 
 SETS = ("test_verifier", "verifier_progs")
 _KEPT = ("CAP_BPF", "CAP_NET_ADMIN")
 _TOO_MUCH = ("CAP_SYS_ADMIN", "CAP_PERFMON")
-_PATIENCE_SECONDS = 10
 
 Case = tuple[dict[str, Any], int]  # a row, and the seed of its mutant; 0: as it is
 
@@ -63,10 +63,10 @@ def _stop(*_: object) -> None:
     raise _TooLongError
 
 
-def ours(linked: LinkedProgram) -> tuple[str, str]:
+def ours(linked: LinkedProgram, seconds: int) -> tuple[str, str]:
     """Our verdict and sentence."""
     signal.signal(signal.SIGALRM, _stop)
-    signal.alarm(_PATIENCE_SECONDS)
+    signal.alarm(seconds)
     try:
         verdict = judge(replace(linked, target=replace(linked.target, privileged=False)))
     except _TooLongError:
@@ -82,8 +82,8 @@ def ours(linked: LinkedProgram) -> tuple[str, str]:
     return kind, f"{found.kernel or found.what} @{found.insn}"
 
 
-def compare(cases: Iterator[Case]) -> dict[str, list[str]]:
-    """What came of them, by kind: agree, strict, unsound, unsupported, timeout, not asked."""
+def compare(cases: Iterator[Case], seconds: int) -> dict[str, list[str]]:
+    """What came of them, by kind: agree, strict, unsound, sharper, unsupported, timeout, not asked."""
     found = collections.defaultdict(list)
     with KernelJudge() as kernel:
         for row, seed in cases:
@@ -93,7 +93,7 @@ def compare(cases: Iterator[Case]) -> dict[str, list[str]]:
             except SkepError as error:
                 found["not asked"].append(f"{name}: {error.diagnostics[0].what}")
                 continue
-            verdict, said = ours(linked)
+            verdict, said = ours(linked, seconds)
             if verdict in ("timeout", "not asked", "unsupported"):
                 found[verdict].append(f"{name}: {said}")
                 continue
@@ -102,6 +102,7 @@ def compare(cases: Iterator[Case]) -> dict[str, list[str]]:
                 found["not asked"].append(f"{name}: {answer.verdict.value} {answer.reason}")
                 continue
             kind = "agree" if verdict == answer.verdict.value else "unsound" if verdict == "accept" else "strict"
+            kind = "sharper" if kind == "unsound" and name in SHARPER else kind
             said_alike = kind == "agree" and said.startswith(answer.reason)
             same = "" if said_alike else f": kernel [{answer.reason}] ours [{said}]"
             found[kind].append(name + same)
@@ -126,6 +127,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="rows whose id contains this")
     parser.add_argument("--mutants", type=int, default=0, help="so many mutants instead of the rows themselves")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=int, default=60, help="the longest that one program may take")
     parser.add_argument("--show", action="append", default=[], help="kinds to list beside unsound and strict")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -136,7 +138,7 @@ def main() -> None:
         words = command()
         os.execvp(words[0], [*words, *sys.argv[1:]])
     warnings.simplefilter("ignore")
-    found = compare(cases(options.every, options.only, options.mutants, options.seed))
+    found = compare(cases(options.every, options.only, options.mutants, options.seed), options.seconds)
     if options.json:
         print(json.dumps(found))
         return

@@ -44,9 +44,9 @@ def maskable_arithmetic(need: MaskableArithmetic, state: MachineState, world: Wo
         return None
     after = moved(pointer, by.range, math.code, 0)
     outside = _stays_inside(need, after, world)
-    if outside is not None or _is_exempt(need, speculation) or state.speculative:
+    if _is_exempt(need, speculation) or state.speculative:
         return outside
-    return _window(need, (pointer, after), by, speculation, swapped=pointer is src)
+    return _window(need, (pointer, after), by, speculation, outside, swapped=pointer is src)
 
 
 def _is_exempt(need: MaskableArithmetic, speculation: Speculation) -> bool:
@@ -92,11 +92,17 @@ def _inside_stack(need: MaskableArithmetic, after: Pointer, reg: int) -> Violati
 
 
 def _window(
-    need: MaskableArithmetic, pointers: tuple[Pointer, Pointer], by: Number, speculation: Speculation, *, swapped: bool
+    need: MaskableArithmetic,
+    pointers: tuple[Pointer, Pointer],
+    by: Number,
+    speculation: Speculation,
+    outside: Violation | None,
+    *,
+    swapped: bool,
 ) -> Violation | None:
     """How far the number moves the pointer, and to which side (kernel: sanitize_ptr_alu, retrieve_ptr_limit).
 
-    ``pointers``: before and after; ``swapped``: it is ``number += pointer``.
+    ``pointers``: before and after; ``outside``: it leaves its memory; ``swapped``: ``number += pointer``.
     """
     math, known = need.math, by.range
     pointer_reg, number_reg = (math.src, math.dst) if swapped else (math.dst, math.src)
@@ -119,6 +125,8 @@ def _window(
             said = f"R{math.dst} tried to {_VERBS[math.code]} beyond pointer bounds"
             return _unmaskable(need, math.dst, said, pointer, "it may lead out of the memory")
         limits.append(limit)
+        if outside is not None:
+            return outside
     flags = (_NEGATIVE if negative else 0) | (0 if by.value is None else _IMMEDIATE)
     flags |= _FROM_TARGET if swapped else _FROM_SOURCE
     if by.value is None:

@@ -96,11 +96,7 @@ def write(state: MachineState, pointer: Pointer, offset: int, size: int, value: 
     if first == 0:
         if isinstance(value, Number):
             value = _cut(value, size)
-        made = spilled(value, size, old)
-        if state.secret and INVALID in made.types:
-            made.types = made.types.replace(bytes([INVALID]), bytes([MISC]))  # (kernel: mark_stack_slot_misc)
-            world.notes.reads_uninit_stack = True
-        frame.set_cell(index, made)
+        frame.set_cell(index, spilled(value, size, old))
         return
     zero = None
     if isinstance(value, Number) and value.value is not None and value.value & ((1 << 8 * size) - 1) == 0:
