@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--rejected", action="store_true", help="mutants of rejected rows, too")
     options = parser.parse_args()
     chance = random.Random(options.seed)
-    chosen = [row for row in rows() if _is_wanted(row, options)]
+    chosen = [row for row in rows() if _is_wanted(row, options) and _is_readable(row)]
     counts: collections.Counter[str] = collections.Counter()
     with KernelJudge() as kernel:
         for row in chosen:
@@ -93,6 +93,15 @@ def _is_wanted(row: dict[str, Any], options: argparse.Namespace) -> bool:
     if options.prog_type is not None and row["prog"]["prog_type"] != options.prog_type:
         return False
     return bool(options.only in row["id"])
+
+
+def _is_readable(row: dict[str, Any]) -> bool:
+    """Some rejected rows are no instructions: there is nothing to change in them."""
+    try:
+        link(row)
+    except SkepError:
+        return False
+    return True
 
 
 def endangers_the_kernel(ours: programs.Verdict) -> bool:
