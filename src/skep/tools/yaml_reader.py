@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from skep.diagnostics import Diagnostic, Span
 from skep.errors import InputError
+from skep.tools.words import parse_seconds, text_of
 from skep.tools.yaml_text import YamlMap
 
 MAX_ERRORS = 20
@@ -81,6 +82,21 @@ class YamlReader:
             what, _, help = str(error).partition("; ")
             self.find(self.bad_value, f"{key}: {what}", mapping.lines[key], help or None)
             return default
+
+    def timeouts(self, document: YamlMap, defaults: Mapping[str, int]) -> dict[str, int]:
+        """The seconds under ``timeouts``, where given; the defaults say which there are."""
+        given, result = document.get("timeouts"), dict(defaults)
+        if given is None:
+            return result
+        if not isinstance(given, YamlMap):
+            what = "timeouts: a mapping belongs here"
+            self.find(self.bad_value, what, document.lines["timeouts"], "e.g. {udp: 30s}")
+            return result
+        self.known(given, tuple(defaults), "under timeouts")
+        for key in given:
+            if key in result:
+                result[key] = self.value(given, key, lambda item: parse_seconds(text_of(item)), result[key])
+        return result
 
     @staticmethod
     def word(item: Any, known: Mapping[str, T]) -> T:

@@ -21,7 +21,7 @@ from skep.tools.firewall.rules import (
     Service,
 )
 from skep.tools.names import WITH_PORTS, protocol_name
-from skep.tools.words import parse_interface, parse_seconds, text_of
+from skep.tools.words import parse_interface, text_of
 from skep.tools.yaml_reader import BOOLEANS, YamlReader, read_text
 from skep.tools.yaml_text import YamlList, YamlMap, read_yaml
 
@@ -73,7 +73,7 @@ class _Reader(YamlReader):
             self.value(
                 document, "fragments", lambda item: FragmentPolicy(self.word(item, _FRAGMENTS)), FragmentPolicy.TRACK
             ),
-            self.timeouts(document),
+            self.timeouts(document, TIMEOUTS),
             self.file,
         )
         self.finish()
@@ -89,20 +89,6 @@ class _Reader(YamlReader):
             return self.word(item["in"], ACTIONS), self.word(item["out"], ACTIONS)
         action = self.word(item, ACTIONS)
         return action, action
-
-    def timeouts(self, document: YamlMap) -> dict[str, int]:
-        given = document.get("timeouts")
-        result = dict(TIMEOUTS)
-        if given is None:
-            return result
-        if not isinstance(given, YamlMap):
-            self.find("F0113", "timeouts: a mapping belongs here", document.lines["timeouts"], "e.g. {udp: 30s}")
-            return result
-        self.known(given, tuple(TIMEOUTS), "under timeouts")
-        for key in given:
-            if key in result:
-                result[key] = self.value(given, key, lambda item: parse_seconds(text_of(item)), result[key])
-        return result
 
     # ---- rules ----
 

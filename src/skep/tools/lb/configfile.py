@@ -77,7 +77,7 @@ class _Reader(YamlReader):
             self.value(document, "gue_port", lambda item: parse_number(text_of(item), 1, 65535, "a port"), 6080),
             self.value(document, "seed", lambda item: parse_number(text_of(item), 0, (1 << 32) - 1, "a seed"), 0),
             self.value(document, "fragments", lambda item: self.word(item, _FRAGMENTS), FragmentPolicy.TRACK),
-            self.timeouts(document),
+            self.timeouts(document, TIMEOUTS),
             self.file,
         )
         self.finish()
@@ -85,19 +85,6 @@ class _Reader(YamlReader):
             self.find(code, what, line, help)
         self.finish()
         return config
-
-    def timeouts(self, document: YamlMap) -> dict[str, int]:
-        given, result = document.get("timeouts"), dict(TIMEOUTS)
-        if given is None:
-            return result
-        if not isinstance(given, YamlMap):
-            self.find("N0103", "timeouts: a mapping belongs here", document.lines["timeouts"], "e.g. {udp: 30s}")
-            return result
-        self.known(given, tuple(TIMEOUTS), "under timeouts")
-        for key in given:
-            if key in result:
-                result[key] = self.value(given, key, lambda item: parse_seconds(text_of(item)), result[key])
-        return result
 
     def health(self, item: Any, base: Health) -> Health | None:
         if item == "none":
