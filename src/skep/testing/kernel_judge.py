@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from multiprocessing.connection import Connection
@@ -129,7 +129,9 @@ def _serve(pipe: Connection) -> None:
             function, arguments = pipe.recv()
         except (EOFError, KeyboardInterrupt):
             return
-        pipe.send(function(*arguments))
+        answer = function(*arguments)
+        with suppress(BrokenPipeError):  # nobody waits for it any more
+            pipe.send(answer)
 
 
 def judge_here(sample: Sample, run: bool = True) -> Answer:

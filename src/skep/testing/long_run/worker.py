@@ -11,6 +11,7 @@ import gc
 import itertools
 import multiprocessing
 import os
+import signal
 import time
 import traceback
 from collections.abc import Iterator
@@ -65,6 +66,7 @@ class Job:
 
 def work(job: Job) -> None:
     """Try programs until it is time to stop; counts are kept after each batch, so that little is lost."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for supervise(), which ends this process
     try:
         _work(job)
     except Exception:
@@ -90,7 +92,7 @@ def _work(job: Job) -> None:
     with KernelJudge() as judge:
         kernel = judge if job.plan.kernel_every else None
         for number in itertools.count():
-            if time.time() > job.deadline or (job.most and done >= job.most):
+            if time.time() > job.deadline or (job.most and done >= job.most) or _is_orphan():
                 break
             batch = Batch(rig, kernel, found, at)
             size = min(PROGRAMS, job.most - done) if job.most else PROGRAMS
@@ -100,6 +102,12 @@ def _work(job: Job) -> None:
             total.seconds = seconds + time.monotonic() - started
             job.counts.write_text(total.to_json())
     os.close(descriptor)
+
+
+def _is_orphan() -> bool:
+    """Whether the process that started this one is gone, killed perhaps."""
+    parent = multiprocessing.parent_process()
+    return parent is not None and not parent.is_alive()
 
 
 def _counted(job: Job) -> Tally:
@@ -118,7 +126,7 @@ def save_finding(save: Path, candidate: Candidate, kind: Difference, text: str) 
 
 
 def supervise(jobs: list[Job]) -> Tally:
-    """Run the jobs, each in a process of its own; start another where one dies."""
+    """Run the jobs, each in a process of its own; start another where one dies. Ctrl-C ends it early, counted."""
     context = multiprocessing.get_context("spawn")
     running: dict[int, tuple[Job, BaseProcess]] = {}
     died: list[str] = []
@@ -143,6 +151,8 @@ def supervise(jobs: list[Job]) -> Tally:
                     died.append(_bury(job, process))
                     if time.time() < job.deadline:
                         start(_after(job))
+    except KeyboardInterrupt:
+        pass
     finally:
         for _, process in running.values():
             process.kill()
