@@ -234,8 +234,8 @@ def _memory(
     if kind in (Kind.PACKET, Kind.PACKET_META):
         return regions.packet(need, value, reg, value.off, size, zero_size=zero_size)
     if kind is Kind.STACK:
-        if size == 0 and zero_size:
-            return None
+        if size == 0 and zero_size:  # the place must be one of the stack all the same
+            return stack.in_bounds(need, value, reg, value.off, 0, writes=use is Use.WRITE)
         return _stack(need, value, reg, size, use, state, world, fills=fills)
     if kind is Kind.MAP_VALUE:
         assert value.map is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from skep.abi.contexts import ContextField, FieldKind
-from skep.abi.prog_types import ProgType
+from skep.abi.prog_types import AttachType, ProgType
 from skep.verifier.requirements.kinds import Requirement, Rule, ValidAccess, Violation
 from skep.verifier.state.offsets import MAX_OFFSET
 from skep.verifier.state.values import Kind, Pointer
@@ -117,6 +117,10 @@ _ALIGN_NAMES = {
 }
 
 
+#: What Linux takes a program for whose attach type is not said, where fields depend on it.
+_UNSAID = {ProgType.XDP: AttachType.XDP, ProgType.CGROUP_SOCK: AttachType.CGROUP_INET_SOCK_CREATE}
+
+
 def plain_context(world: World, pointer: Pointer, size: int) -> bool:
     """Whether the context is plain memory that may be handed on: that of syscall programs (check_helper_mem_access)."""
     if world.linked.prog_type is not ProgType.SYSCALL or pointer.off or pointer.var is not None:
@@ -129,7 +133,9 @@ def context_field(world: World, offset: int, size: int, *, writes: bool, extende
     context = world.context
     if context is None:
         return None
-    field = context.field_at(offset, size, writes, world.linked.attach_type)
+    linked = world.linked
+    attach_type = linked.attach_type or _UNSAID.get(linked.prog_type)
+    field = context.field_at(offset, size, writes, attach_type)
     if field is not None and extended and field.kind is not FieldKind.SCALAR:
         return None
     return field
