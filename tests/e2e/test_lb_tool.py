@@ -166,7 +166,7 @@ def test_direct_server_return(kernel: None, tmp_path: Path, forward: str, vip: s
     with network(tmp_path, 2, nat=False) as net, put_decapsulation(net, ["b1", "b2"]):
         text = config_text(net, 2, forward, outer6=outer6, vip=vip)
         with balancing(net, tmp_path, text, "--engine", engine) as (_, control):
-            assert {net.once(vip) for _ in range(12)} == {"b1", "b2"}
+            assert {net.once(vip) for _ in range(24)} == {"b1", "b2"}
             found = net.fetched(net.fetch(6, 1.5, vip))
             assert all(each["error"] is None and len(each["backends"]) == 1 for each in found)
             if ":" not in vip:  # IPv6 addresses do not outlive it
